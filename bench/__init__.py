@@ -1,15 +1,16 @@
-"""Checks, models and measurements around the package; each name below is a command, ``python -m bench.NAME``.
+"""Checks, models and measurements around the package. Most names below are commands, ``python -m bench.NAME``.
 
 Checks that run against any server: `conformance` (compares it with a recorded TEI) and `fuzz` (odd requests, damaged
 model folders, hostile clients).
 
-Models of what surrounds us: `fake_tei` (replicas with TEI's interface that wait instead of computing) and `simulation`
+Models of our surroundings: `fake_tei` (replicas with TEI's interface that wait instead of computing) and `simulation`
 (experiments in virtual time that compare our dispatcher with models of nginx and HAProxy; the simulator itself is
 `embedfleet.simulation`, the load generator `embedfleet.load`).
 
-Measurements: `gateway` (CPU time per request), `engine` (speed and memory), `mixed` (latencies under mixed traffic and
-faults), `poison` (requests that kill replicas), `port` (a service's port while its gateway is killed and reloaded),
-`relay` (a proxy that only forwards bytes, the lower bound of a gateway's cost).
+Measurements: `gateway` (CPU time per request), `bodies` (the delay by one client's body), `engine` (speed and memory),
+`mixed` (latencies under mixed traffic and faults), `poison` (requests that kill replicas), `port` (a service's port
+while its gateway is killed and reloaded), `relay` (a proxy that only forwards bytes, the lower bound of a gateway's
+cost).
 
-Without commands: `contestants` (the front doors to compare) and `measuring` (what the measurements share).
+No commands: `contestants` (the front doors to compare) and `measuring` (code that the measurements share).
 """

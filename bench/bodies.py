@@ -1,9 +1,9 @@
 """``python -m bench.bodies``: how long one client's body delays the other clients of a gateway.
 
-A gateway parses a body and examines its texts in one go, and answers nobody meanwhile. No replica serves here, so that
-is all it does with a body. The delay is the processor time of its process, which includes reading the body. The last
-line is one JSON object with the shortest delay of some rounds, in milliseconds, because other work on the machine only
-adds to it.
+A gateway parses a body and examines its texts without a pause, and meanwhile answers no other client. No replica serves
+here, so the gateway does nothing else with a body. The delay is the processor time of its process, which includes
+reading the body. The last line is one JSON object with the shortest delay of several rounds, in milliseconds, because
+other work on the machine only lengthens it.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def of_texts(unit: bytes, size: int) -> bytes:
 
 
 def of_ids(size: int) -> bytes:
-    """Return a body with lists of token ids, as many as the size and the gateway's limit allow."""
+    """Return a body with lists of token ids, as many ids as the size and the gateway's limit allow."""
     count = min(VALUES, size // 7) // TEXTS
     return b'{"inputs":[' + b",".join([b"[" + b",".join([b"101234"] * count) + b"]"] * TEXTS) + b"]}"
 
@@ -70,7 +70,7 @@ def delay_s(pid: int, port: int, body: bytes, copies: int) -> float:
         pid: Process of the gateway.
         port: Port of the gateway.
         body: Body of a request that no replica will answer.
-        copies: Number of requests with that body, one after the other, since the kernel counts time in hundredths.
+        copies: Number of requests with that body, one after the other, since the kernel counts hundredths of a second.
     """
     head = b"POST /embed HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(
         body

@@ -1,18 +1,17 @@
 """``python -m bench.gateway [--quick] [--compiled FOLDER] [--before CHECKOUT]``: CPU time per request of a gateway.
 
-The backend, the same for all, is nginx on two ports; it answers each text of a ``POST /embed`` with one JSON vector of
-4 KB. The rival is nginx as a reverse proxy with one worker, least_conn and kept upstream connections. Ours is
-``embedfleet gateway`` with everything it does: classes, queues, checks, retries, health by inference, limits, metrics,
-request ids; once with its defaults and once with ``--coalesce false``, each text alone. With ``--compiled`` both run
-compiled by ``scripts/compile`` as well. HAProxy has one thread, leastconn and kept connections; without it its figures
-are null. ``relay`` only forwards bytes (`bench.relay`). wrk sends 100-byte bodies on 64 connections. A single client
-that waits for each answer shows the latency of an idle proxy. The proxy has core 0 alone; backend and wrk share core
-1. CPU time is user + system time of the proxy's processes (/proc/PID/stat) over wrk's count of requests. Rounds
-interleave the proxies; ratios are of medians. Memory is the growth of a proxy's proportional set size by 1,000 idle
-kept connections.
+All proxies have the same backend: nginx on two ports, which answers each text of a ``POST /embed`` with one JSON vector
+of 4 KB. ``gateway`` is ``embedfleet gateway`` with its defaults; ``apart`` has ``--coalesce false``, so that each text
+is sent alone. ``--compiled`` adds both, compiled by ``scripts/compile``. ``nginx`` has one worker, least_conn and kept
+upstream connections. ``haproxy`` has one thread, leastconn and kept connections; its figures are null if it is not
+installed. ``relay`` only forwards bytes (`bench.relay`). wrk sends bodies of 100 bytes on 64 connections. Then a single
+client, which waits for each answer, shows the latency of an idle proxy. The proxy has core 0 alone; backend and wrk
+share core 1. CPU time is user and system time of the proxy's processes (/proc/PID/stat), divided by wrk's count of
+requests. Rounds interleave the proxies; ratios are of medians. Memory is the growth of a proxy's proportional set size
+by 1,000 idle kept connections.
 
-With ``--before`` only ours is measured, in this version and in another checkout's. Each round starts both anew and
-loads them in turns: now, before, before, now; in the next round the other way round (`bench.measuring.paired`).
+With ``--before`` only our gateway is measured, in this version and in another checkout's. Each round starts both anew
+and loads them in turns: now, before, before, now; the next round: before, now, now, before (`bench.measuring.paired`).
 """
 
 import argparse
@@ -99,12 +98,12 @@ _INFO = '{"model_id":"m","model_sha":null,"model_dtype":"float32","model_type":{
 
 @contextmanager
 def running(core: str, command: list[str], path: Path | None = None) -> Iterator[int]:
-    """Run a process pinned to a core and give its pid.
+    """Run a process pinned to a core, and yield its pid.
 
     Args:
         core: Number of the core.
         command: Command and arguments.
-        path: Folder where its Python looks first.
+        path: Folder that its Python searches first.
     """
     command = ["taskset", "-c", core, *command]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True, env=environment(path))
@@ -117,7 +116,7 @@ def running(core: str, command: list[str], path: Path | None = None) -> Iterator
 
 @contextmanager
 def nginx(core: str, name: str, config: str, folder: Path) -> Iterator[int]:
-    """Run an nginx with this configuration and give its pid."""
+    """Run an nginx with this configuration, and yield its pid."""
     file = folder / f"{name}.conf"
     file.write_text(config)
     with running(core, ["nginx", "-c", str(file), "-p", str(folder)]) as pid:
@@ -140,7 +139,7 @@ def cost(proxy: "Proxy", connections: int, seconds: int, lua: Path) -> tuple[flo
 
 @contextmanager
 def haproxy(core: str, port: int, ports: list[int], folder: Path) -> Iterator[int]:
-    """Run HAProxy as `bench.mixed` does and give its pid."""
+    """Run HAProxy as `bench.mixed` does, and yield its pid."""
     contestant, site = CONTESTANTS["haproxy-lc"], Site(port, tuple(ports), folder)
     site.config.write_text(contestant.config(site))
     with running(core, list(contestant.command(site))) as pid:
@@ -207,7 +206,7 @@ def start_proxies(stack: ExitStack, folder: Path, ports: list[int], compiled: Pa
 
 @contextmanager
 def backend() -> Iterator[tuple[Path, list[int], Path]]:
-    """Run the backend; gives a folder for files, its two ports and wrk's script."""
+    """Run the backend, and yield a folder for files, its two ports and wrk's script."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         lua = folder / "post.lua"
@@ -341,7 +340,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="two minutes; with --before one round")
+    parser.add_argument("--quick", action="store_true", help="take two minutes; with --before, one round")
     parser.add_argument("--compiled", type=Path, help="folder made by scripts/compile, measured as well")
     parser.add_argument(
         "--before", type=Path, metavar="CHECKOUT", help="compare only our gateway with that of this checkout"

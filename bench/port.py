@@ -2,8 +2,8 @@
 
 ``embedfleet up`` starts a fleet of two builtin replicas in a temporary folder. Requests are due at fixed times; every
 other one keeps its connection for later ones. First the gateway is killed with SIGKILL several times, then
-``embedfleet reload`` restarts it, each time with another setting. ``--before CHECKOUT`` also kills the gateway of
-another version.
+``embedfleet reload`` runs several times, in turns with the same and with another setting. ``--before CHECKOUT`` also
+kills the gateway of another version.
 """
 
 import argparse
@@ -41,9 +41,9 @@ class Seen:
         refused: Number of refused connections.
         lost: Number of requests whose connection ended before the answer.
         failed: Number of answers other than 200.
-        on_the_way: Number of requests without an answer at each kill or reload, and of those begun until it took
-            effect.
-        latencies_s: Latencies of requests answered with 200, from when they were due.
+        on_the_way: Number of unanswered requests at each kill or reload; for a kill, also of those that began before
+            the process had ended.
+        latencies_s: Latencies of requests answered with 200, in seconds, since they were due.
     """
 
     refused: int = 0
@@ -53,7 +53,7 @@ class Seen:
     latencies_s: list[float] = field(default_factory=list)
 
     def result(self) -> dict[str, Any]:
-        """The outcomes as the report has them."""
+        """The outcomes in the form of the report."""
         ordered = sorted(self.latencies_s)
         at = {name: round(1000 * ordered[int(share * (len(ordered) - 1))], 1) for name, share in _SHARES.items()}
         return {
@@ -81,7 +81,7 @@ class Clients:
         self._begun = 0
 
     def note_blow(self) -> None:
-        """Note that the gateway was told to reload."""
+        """Record the number of requests in progress at a kill or reload."""
         self.seen.on_the_way.append(self._open)
 
     async def kill(self, pid: int) -> None:
@@ -93,7 +93,7 @@ class Clients:
         self.seen.on_the_way[-1] += self._begun - begun
 
     async def run(self, over: asyncio.Event) -> None:
-        """Send until told to stop, and wait for the answers."""
+        """Send requests until ``over`` is set, and wait for the answers."""
         loop = asyncio.get_running_loop()
         started, tasks, number = loop.time(), [], 0
         while not over.is_set():
@@ -116,7 +116,7 @@ class Clients:
             self._open -= 1
 
     def _take_kept(self) -> Streams | None:
-        """A kept connection that is not known to be closed, as connection pools choose one."""
+        """Take a kept connection that is not known to be closed, as connection pools do."""
         while self._kept:
             reader, writer = self._kept.pop()
             if not reader.at_eof() and not writer.is_closing():
@@ -153,7 +153,7 @@ class Clients:
 
 
 def _wait_for_end(pid: int) -> None:
-    """Wait until a process has no sockets any more."""
+    """Wait until a process has ended, and its sockets with it."""
     with contextlib.suppress(ProcessLookupError):
         ended = os.pidfd_open(pid)
         select.select([ended], [], [])
@@ -164,8 +164,8 @@ class Fleet:
     """A fleet of one service.
 
     Args:
-        folder: Its folder.
-        source: Source folder where Python looks for embedfleet first.
+        folder: Folder of its settings.
+        source: Source folder in which Python looks for embedfleet first.
     """
 
     def __init__(self, folder: Path, source: Path) -> None:
@@ -182,7 +182,11 @@ class Fleet:
         )
 
     def run(self, *verb: str, most: int = 0) -> str:
-        """Run a verb to its end; its exit code must not be larger than ``code``."""
+        """Run a verb to its end.
+
+        Raises:
+            RuntimeError: The exit code is larger than ``most``.
+        """
         command = [sys.executable, "-P", "-m", "embedfleet", *verb]
         done = subprocess.run(command, cwd=self._folder, env=self._env, capture_output=True, text=True, check=False)
         if done.returncode > most:
@@ -190,7 +194,7 @@ class Fleet:
         return done.stdout
 
     def gateway(self) -> int:
-        """The gateway's process id; status exits with 1 until every replica has inferred for it."""
+        """The gateway's process id; ``status`` exits with 1 until every replica has inferred for this gateway."""
         return int(json.loads(self.run("status", "--json", most=1))["services"][0]["gateway"]["pid"])
 
 
@@ -252,11 +256,13 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=100.0, help="requests per second; twice as many for reloads")
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--reloads", type=int, default=20)
-    parser.add_argument("--every-s", type=float, default=4.0, help="between two kills; a quarter of it for reloads")
-    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="this version's gateway is killed as well")
+    parser.add_argument(
+        "--every-s", type=float, default=4.0, help="seconds between kills; a quarter of that between reloads"
+    )
+    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="checkout whose gateway is killed as well")
     options = parser.parse_args()
     if options.rate <= 0:
-        missing(f"--rate {options.rate:g} is no rate", "give requests per second, 100 for instance")
+        missing(f"--rate is {options.rate:g}, but must be above 0", "give a number of requests per second, such as 100")
     mine = Path(__file__).resolve().parent.parent / "src"
     runs = {"kills": kills(mine, options)}
     say(f"kill -9: {runs['kills']}")

@@ -12,12 +12,12 @@ import uvloop
 
 
 class _Side(asyncio.Protocol):
-    """One connection of a pair; received bytes go to the other."""
+    """One connection of a pair; received bytes go to the other connection."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
         self.other: _Side | None = None
-        self._early: list[bytes] = []  # Bytes received before the other was connected.
+        self._early: list[bytes] = []  # bytes received before the other side was connected
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -57,7 +57,7 @@ class _Client(_Side):
 
 
 async def serve(port: int, upstream: int) -> None:
-    """Forward until killed."""
+    """Forward bytes until the process is killed."""
     connecting: set[asyncio.Task[None]] = set()
     server = await asyncio.get_running_loop().create_server(lambda: _Client(upstream, connecting), "127.0.0.1", port)
     await server.serve_forever()

@@ -1,8 +1,8 @@
 """``python -m scripts.compile FOLDER``: copy the package to FOLDER and compile the data path there with mypyc.
 
-The compiled modules are made of the same source files and lie beside their copies; a Python that they fit imports them
-instead. On the data path everything is compiled except modules that await, which are called seldom. The interpreter
-needs mypy and setuptools; `scripts/compile` installs them and calls this module.
+The compiled modules are made from the same source files and lie beside their copies; a Python of the right version and
+platform imports them instead. On the data path everything is compiled except modules that await, which run seldom. The
+interpreter needs mypy and setuptools; `scripts/compile` installs them and calls this module.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def build(site: Path, python: str, *, level: str, jobs: int) -> None:
 
 
 def main() -> None:
-    """Compile as the command line says."""
+    """Compile the package, as the options of the command line say."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder to create; replaced if it exists")
     parser.add_argument("--python", default=sys.executable, help="interpreter with the package's dependencies")

@@ -1,4 +1,4 @@
-"""Requests over a new socket each, with the bytes that were sent for the recordings."""
+"""Sending of requests, each over a new socket, with the same bytes as for the recordings."""
 
 import re
 import socket
@@ -22,7 +22,7 @@ def ask(url: str, request: Request, *, longest: int = LONGEST_KEPT) -> Answer:
     Args:
         url: Address of the server.
         request: Request to send.
-        longest: Size up to which a body is kept; of a longer one only its length is kept.
+        longest: Size in bytes up to which a body is kept; only the length of a longer one is kept.
 
     Raises:
         ConnectionError: Nothing listens there.
@@ -36,7 +36,7 @@ def ask(url: str, request: Request, *, longest: int = LONGEST_KEPT) -> Answer:
 
 
 def wait_for(url: str, seconds: float = _TIMEOUT_S) -> None:
-    """Wait until a server accepts connections: it may have been restarted.
+    """Wait until a server accepts connections, for example after a restart.
 
     Raises:
         TimeoutError: The server does not accept connections in that time.
@@ -81,7 +81,7 @@ def _parse(data: bytes) -> tuple[int, tuple[Field, ...], bytes]:
     first, *lines = head.decode("latin-1").split("\r\n")
     words = first.split(" ")
     if len(words) < 2 or not words[1].isdecimal():
-        raise ValueError(f"{first[:80]!r} is no HTTP status line")
+        raise ValueError(f"{first[:80]!r} is not an HTTP status line")
     headers = tuple((name, value.strip()) for name, _, value in (line.partition(":") for line in lines))
     if any(name.lower() == "transfer-encoding" for name, _ in headers):
         body = _joined(body)

@@ -59,7 +59,7 @@ def difference(case: Case, got: Answer, *, loose: bool = False) -> Difference | 
     return None
 
 
-def near(one: Any, other: Any) -> bool:  # noqa: ANN401 - whatever JSON holds
+def near(one: Any, other: Any) -> bool:  # noqa: ANN401 - a JSON value
     """Whether two JSON values are equal, numbers within `TOLERANCE`."""
     if isinstance(one, float) or isinstance(other, float):
         return isinstance(one, int | float) and isinstance(other, int | float) and abs(one - other) <= TOLERANCE
@@ -116,7 +116,7 @@ def _near_sparse(one: list[Any], other: list[Any]) -> bool:
 
 
 def _numbers(text: str) -> list[float]:
-    """Numbers of float32 in base64; empty if the text is not that."""
+    """Numbers of float32 in base64; empty if the text is something else."""
     try:
         return [number for (number,) in struct.iter_unpack("<f", b64decode(text, validate=True))]
     except (Base64Error, ValueError, struct.error):

@@ -17,7 +17,7 @@ _OF_THE_MODEL = re.compile(r"exact|one over|payload|/decode keep|/tokenize unico
 _KNOWN_PROMPT = re.compile(rb'"prompt_name": "(query|passage)"')
 _LONG_WORDS = 60
 _MOST_OVER = 1  # texts beyond or below the limit in a recorded request
-_AT_THE_LIMIT = (31, 32)  # answers to those
+_AT_THE_LIMIT = (31, 32)  # numbers of answers to such requests
 _COUNTED = {"x-compute-characters", "x-compute-tokens"}
 _NUMBERS = re.compile(r"\d+")
 _LIMIT = re.compile(r"less than \d+ tokens\. Given: \d+|batch size \d+ > maximum allowed batch size \d+")
@@ -96,7 +96,7 @@ def _form(case: Case, answer: Answer) -> Any:  # noqa: ANN401
 
 
 def _is_resized(case: Case) -> bool:
-    """Whether a request had the most inputs allowed: then this server's most answers are expected."""
+    """Whether a request had about as many inputs as allowed, so that its resized copy has another number of answers."""
     texts = value(case.answer, loose=False)
     return isinstance(texts, list) and len(texts) in _AT_THE_LIMIT
 
@@ -110,7 +110,7 @@ def _without_numbers(body: Body) -> Body:
 
 
 def _shape(item: Any, *, is_outer: bool) -> Any:  # noqa: ANN401
-    """The types of a value; of inner lists only the type of their items."""
+    """The types of a value; inner lists have only the type of their items, and no length."""
     if isinstance(item, dict):
         return {key: _shape(one, is_outer=is_outer) for key, one in item.items()}
     if isinstance(item, list):

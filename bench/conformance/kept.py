@@ -8,13 +8,13 @@ from bench.conformance.recording import Case
 _OWN_PAGE = {
     "/docs/": "a page of our own, which loads no scripts",
     "/api-doc/openapi.json": "a description of our own",
-    "/info": "tells our model, limits and versions",
+    "/info": "it has our model, limits and versions",
 }
 _GATEWAYS_METRICS = "the gateway has metrics of its own"
-_ASKED_BEFORE = "the recorded TEI had answered nothing before; a series is there once it has counted something"
-_CUT = "the gateway cuts batches to what its replicas take"
+_ASKED_BEFORE = "the recorded TEI had answered nothing before; a series exists once it has counted something"
+_CUT = "the gateway splits batches into calls that its replicas accept"
 _ONLY_CHUNKS = re.compile(r"only TEI \[\], only this server \[\('x-chunks', '\d+'\)\]")
-_PADDED = "TEI's CPU backend lets padding take part in SPLADE's maximum; ours is what the model says of each text alone"
+_PADDED = "TEI's CPU backend lets padding take part in SPLADE's maximum; ours are the model's for each text alone"
 
 
 def reason(recording: str, case: Case, found: Difference, *, is_gateway: bool = False) -> str:
@@ -34,9 +34,9 @@ def reason(recording: str, case: Case, found: Difference, *, is_gateway: bool = 
     if recording == "splade" and case.name in {"/embed_sparse two", "/ two"} and found.part == "body":
         return _PADDED
     if is_gateway and found.part == "headers" and _ONLY_CHUNKS.fullmatch(found.told):
-        return "the gateway tells into how many parts it may have cut a request"
+        return "the gateway states the number of parts of a request"
     if is_gateway and found.part == "status" and case.answer.status in {400, 422} and b"null" in case.request.body:
-        return "null stands for what is left out, as some clients send it"
+        return "the gateway replaces a null, which some clients send, by the field's default"
     if is_gateway and found.part == "status" and "maximum allowed batch size" in str(case.answer.body):
         return _CUT
     return ""

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 FOLDER = Path(__file__).parent / "recordings"
-LONGEST_KEPT = 60_000  # size of an answer's body
+LONGEST_KEPT = 60_000  # bytes of an answer's body
 _PAGES, _LONGEST_PAGE = ("/docs", "/api-doc"), 200
 
 Field = tuple[str, str]

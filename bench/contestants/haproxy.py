@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from bench.contestants.base import Contestant, Site, path_of
 
-_BULK_BYTES = 16_384  # Size of a body from which on a request is bulk.
-_MAXCONN = 4  # Requests at one replica; the others wait in HAProxy, sorted by class.
+_BULK_BYTES = 16_384  # A request with a larger body is bulk.
+_MAXCONN = 4  # Maximum number of requests at one replica; the others wait in HAProxy, sorted by class.
 
 _CONFIG = """\
 global

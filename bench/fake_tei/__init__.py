@@ -12,17 +12,17 @@ As in TEI:
   while another runs; texts whose client has left are dropped when a batch is formed;
 - ``/health`` waits for the running batch;
 - a sequence without tokens (ids that decode to nothing, blanks for a tokenizer without special tokens) ends the
-  process when its batch is computed, together with everything under way.
+  process when its batch is computed, with all work in progress.
 
 With ``--folder`` a model computes the answers (`bench.fake_tei.served`): then values, tokens, prompts and lengths are
-TEI's too, and only the calls of the model's kind are answered. `tests/e2e/conformance` compares that with recordings
-of a real TEI.
+TEI's too, and only the calls of the model's kind are answered. `tests/e2e/conformance` compares these answers with
+recordings of a real TEI.
 
-Different from TEI without ``--folder``: a text's tokens are the number it begins with. Tokenizing takes no time, so
-all texts of a request reach the queue together. Every call is answered, whatever the kind of model. ``/embed_all``
+Differences from TEI without ``--folder``: a text's tokens are the number that it begins with. Tokenizing takes no time,
+so all texts of a request reach the queue together. Every call is answered, whatever the kind of model. ``/embed_all``
 gives at most four tokens' vectors. ``/tokenize`` splits texts into characters (`bench.fake_tei.model`). Answers follow
 from the texts and the options alone (`bench.fake_tei.oracle`), so a client can check every vector and every rank.
 
-Always different: TEI's ``/rerank`` takes its permits pair by pair, here it takes them like the other calls. A batch
-takes ``a + b * tokens`` seconds (`embedfleet.simulation.batch_cost.BatchCost`).
+Differences in any case: TEI's ``/rerank`` takes its permits pair by pair; here it takes them like the other calls. A
+batch takes ``a + b * tokens`` seconds (`embedfleet.simulation.batch_cost.BatchCost`).
 """

@@ -25,7 +25,7 @@ def arguments() -> argparse.Namespace:
         prog="python -m bench.fake_tei", description="fake replicas that wait instead of computing"
     )
     parser.add_argument("--replicas", type=int, default=1, help="number of replicas, each on its own port")
-    parser.add_argument("--ports", default="", help="their ports, separated by commas; free ports by default")
+    parser.add_argument("--ports", default="", help="ports of the replicas, separated by commas; free ports by default")
     parser.add_argument("--admin-port", type=int, default=0, help="port for faults and the log; a free port by default")
     parser.add_argument("--kind", choices=KINDS, default="embedding", help="kind of model in /info")
     parser.add_argument("--model", default="/models/fake", help="model name in /info")
@@ -38,19 +38,26 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--pooling", default="auto", help="pooling of that model, instead of its folder's")
     parser.add_argument("--api-key", default="", help="key needed for everything but health, metrics and pages")
-    told = "whether too long texts are truncated if the call does not say"
+    told = "whether texts that are too long are truncated, for calls that do not say"
     parser.add_argument("--auto-truncate", choices=("true", "false"), default="true", help=told)
     parser.add_argument("--default-prompt-name", default="", help="name of the prompt for calls that name none")
     parser.add_argument(
         "--a-ms", type=float, default=MEASURED.a_s * 1000, help="fixed time of each batch, in milliseconds"
     )
     parser.add_argument(
-        "--tokens-per-s", type=float, default=1 / MEASURED.b_s, help="tokens computed per second beside the fixed time"
+        "--tokens-per-s",
+        type=float,
+        default=1 / MEASURED.b_s,
+        help="tokens per second of a batch, without its fixed time",
     )
-    parser.add_argument("--batch-tokens", type=int, default=MEASURED.batch_tokens, help="most tokens of a batch")
+    parser.add_argument(
+        "--batch-tokens", type=int, default=MEASURED.batch_tokens, help="maximum number of tokens in a batch"
+    )
     parser.add_argument("--padded", action="store_true", help="each text of a batch costs as much as its longest")
-    parser.add_argument("--permits", type=int, default=512, help="most texts accepted at once")
-    parser.add_argument("--client-batch", "--max-client-batch-size", type=int, default=32, help="most texts of a call")
+    parser.add_argument("--permits", type=int, default=512, help="maximum number of texts accepted at once")
+    parser.add_argument(
+        "--client-batch", "--max-client-batch-size", type=int, default=32, help="maximum texts in a call"
+    )
     parser.add_argument(
         "--payload-bytes", "--payload-limit", type=int, default=2_000_000, help="size of the largest body"
     )
@@ -118,7 +125,7 @@ async def serve(options: argparse.Namespace) -> None:
 
 def computed(options: argparse.Namespace, stack: ExitStack) -> Computing:
     """The model of a folder, closed with the stack."""
-    from bench.fake_tei.served import Served  # noqa: PLC0415 - an engine, which the others have no need of
+    from bench.fake_tei.served import Served  # noqa: PLC0415 - an engine, which other replicas do not need
 
     return stack.enter_context(closing(Served(options.folder, settings(options), options.pooling)))
 

@@ -2,7 +2,7 @@
 
 - ``GET /stats``: `Replica.stats` of each replica.
 - ``GET /log``: ``[text's name, replica's number, monotonic time]`` of each computed text.
-- ``DELETE /log``: reset both.
+- ``DELETE /log``: reset the counts and the log.
 - ``POST /fault``: ``{"replica": 0, "kind": "stall", "seconds": 2}``, a `bench.fake_tei.faults.Fault`.
 """
 
@@ -39,7 +39,7 @@ class Admin:
             case b"POST", "/fault":
                 self._fault(exchange)
             case _:
-                exchange.respond(404, [TEXT], b"there are GET /stats, GET and DELETE /log, POST /fault")
+                exchange.respond(404, [TEXT], b"the routes are GET /stats, GET and DELETE /log, POST /fault")
 
     def _log(self) -> list[tuple[str, int, float]]:
         numbered = enumerate(self._replicas)
@@ -51,7 +51,7 @@ class Admin:
             replica = self._replicas[int(fields.pop("replica", 0))]
             fault = parse_fault(fields)
         except (ValueError, IndexError, TypeError, AttributeError) as error:
-            exchange.respond(422, [TEXT], f"no fault: {error}".encode())
+            exchange.respond(422, [TEXT], f"not a fault: {error}".encode())
             return
         replica.suffer(fault)
         exchange.respond(204, [], b"")

@@ -19,5 +19,5 @@ class Call:
         self.began = time.monotonic()
         self.tokens = 0
         self.left = self.permits = len(work.texts)
-        self.queue_s = self.inference_s = 0.0  # Sums over its texts.
+        self.queue_s = self.inference_s = 0.0  # sums over its texts
         self.gone = False

@@ -42,7 +42,7 @@ from embedfleet.errors import Empty, Validation, WrongInput
 Kind = Literal["embedding", "reranker", "classifier", "splade"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-_TOKEN_VECTORS = 4  # of /embed_all, for each text at most
+_TOKEN_VECTORS = 4  # maximum for each text in /embed_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Work:
     Attributes:
         texts: Texts, each with a place in the queue.
         characters: Number of characters of all texts.
-        answer: Function that makes the reply's value from the tokens of all texts, called when they are computed.
+        answer: Function that makes the reply's value from the tokens of all texts; called once the texts are computed.
         deadly: Places of the texts that end the replica which computes them.
         tokens: Tokens of each text; None if `tokens_of` gives them.
         is_costed: Whether the reply has the headers of its cost.
@@ -71,11 +71,11 @@ class Reading:
     """The settings for reading a call.
 
     Attributes:
-        longest: ``max_input_length``.
-        client_batch: Most texts of a call.
+        longest: Maximum number of tokens in an input (``max_input_length``).
+        client_batch: Maximum number of texts in a call.
         model: The fake model.
         kind: Kind of the model; it decides what ``/`` stands for, while every other call is answered.
-        auto_truncate: Whether too long texts are truncated if the call does not say.
+        auto_truncate: Whether texts that are too long are truncated, for calls that do not say.
         prompt_name: Name of the prompt for calls that name none; empty for no prompt.
         served_name: Model name in OpenAI's answers.
     """
@@ -184,7 +184,7 @@ def _deadly(inputs: Sequence[Input], texts: Sequence[str], model: FakeModel) -> 
 
 
 def _check_lengths(texts: Sequence[str], truncation: Truncation, reading: Reading, *, beside: int = 0) -> None:
-    """Refuse too long texts if they are not truncated.
+    """Refuse texts that are too long, unless they are truncated.
 
     Args:
         texts: Texts of the call.
@@ -338,7 +338,7 @@ READERS: dict[str, tuple[Struct, Callable[[Fields, Reading], Work]]] = {
 
 
 def spoil(value: Any, how: str) -> bytes:  # noqa: ANN401 - a JSON value
-    """A wrong reply with status 200, of a kind described at `bench.fake_tei.faults.Fault`."""
+    """A wrong reply with status 200, of a kind that `bench.fake_tei.faults.Fault` describes."""
     if how == "garbage":
         return orjson.dumps(value)[:-1] + b"<html>"
     rows = value["data"] if isinstance(value, dict) else value

@@ -61,7 +61,7 @@ class Device:
         return self._held_since is not None
 
     def look(self) -> None:
-        """Form the batches that can be formed; called after texts were queued."""
+        """Start and form batches as far as possible now; called after texts were queued."""
         if self._running is None:
             self._form()
             self._start(time.monotonic())
@@ -133,7 +133,7 @@ class Device:
         late = now - batch.ends_at
         self.late_s.append(late)
         self.busy_s += batch.seconds
-        # The next batch began when this one ended, not when we noticed that; otherwise jitter would add up.
+        # The next batch begins when this one ended, not when that was noticed; otherwise jitter would add up.
         self._start(batch.ends_at if late < _STOOD_STILL_S else now)
         self._done(batch)
         self._ready()

@@ -17,8 +17,8 @@ class Fault:
             batches take ``factor`` times as long; ``refuse``: accept no connection, close idle ones, finish the rest;
             ``crash``: reset all connections, lose all work, refuse connections for ``seconds``; ``answer``: answer
             the next ``count`` calls with ``answer``; ``heal``: end all of these.
-        seconds: Duration; 0 for until ``heal``, where that makes sense.
-        answer: A status (429, 500, 424) or a wrong body with status 200: ``garbage`` is no JSON, ``short`` lacks one
+        seconds: Duration; for ``refuse`` and ``crash``, 0 means until ``heal``.
+        answer: A status (429, 500, 424) or a wrong body with status 200: ``garbage`` is not JSON, ``short`` lacks one
             item, ``nulls`` has null for every number.
     """
 
@@ -54,7 +54,7 @@ _NUMBERS = {"seconds": 0.0, "factor": 1.0, "count": 1.0}
 
 
 class WrongAnswers:
-    """A count of coming calls that get a wrong answer."""
+    """A wrong answer, and the number of coming calls that get it."""
 
     def __init__(self) -> None:
         self._answer: Answer = "429"

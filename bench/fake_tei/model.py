@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-LARGEST = 0xD800  # Most ids: they are code points, and beyond this some are no characters.
+LARGEST = 0xD800  # maximum number of ids: ids are code points, and from here on some are not characters
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")  # ids from 0
 _UNKNOWN, _FIRST, _LAST = 1, 2, 3
 

@@ -14,7 +14,7 @@ def text_of(name: str, tokens: int, size: int = 0) -> str:
     """A text with a given number of tokens.
 
     Args:
-        name: Name without ``|`` that tells the text from all others.
+        name: Name without ``|`` that distinguishes the text from all others.
         tokens: Number of tokens that a replica counts.
         size: Size of the text in bytes; the text is never shorter than its own beginning.
     """
@@ -48,7 +48,7 @@ def vector_of(text: str, options: str = "") -> list[float]:
 
 
 def _mark(text: str) -> bytes:
-    """Length and beginning, which tell a text from others: hashing long texts whole would delay batches."""
+    """Length and beginning, which distinguish a text from others; hashing whole long texts would delay batches."""
     return b"%d|%b" % (len(text), text[:200].encode())
 
 
@@ -64,7 +64,7 @@ def score_of(query: str, text: str) -> float:
 
 
 def ranking(scores: Sequence[float]) -> list[int]:
-    """Indices as TEI sorts them: best score first, of equal scores the higher index first."""
+    """Indices as TEI sorts them: best score first; among equal scores, the higher index first."""
     return sorted(range(len(scores)), key=lambda index: (scores[index], index), reverse=True)
 
 

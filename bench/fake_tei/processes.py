@@ -26,9 +26,9 @@ class FakesPlan:
 
     Attributes:
         cost: Cost of a batch.
-        client_batch: Most texts of a call.
+        client_batch: Maximum number of texts in a call.
         payload_bytes: Size of the largest body.
-        permits: Most texts that a replica accepts at once.
+        permits: Maximum number of texts that a replica accepts at once.
         count: Number of replicas.
         kind: Kind of the model.
         apart: Whether each has its own process, so that one can be stopped or killed.
@@ -88,7 +88,11 @@ class Fakes:
         return self._plan.count
 
     async def stats(self) -> list[dict[str, Any]]:
-        """Counts of all replicas whose process answers."""
+        """Counts of all replicas.
+
+        Raises:
+            UpstreamError: A process does not answer.
+        """
         found: list[dict[str, Any]] = []
         for process in self._processes:
             reply = await fetch(f"http://127.0.0.1:{process.admin}/stats", timeout_s=_TIMEOUT_S)
@@ -142,7 +146,7 @@ class Fakes:
 
     def _alone(self, replica: int) -> _Process:
         if self._per_process != 1:
-            raise ValueError("the replicas share a process: plan them apart")
+            raise ValueError("the replicas share a process: set `apart` in their plan")
         return self._processes[replica]
 
     def _start(self, ports: list[int], admin: int) -> _Process:

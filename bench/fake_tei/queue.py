@@ -11,7 +11,7 @@ from embedfleet.simulation.batch_cost import BatchCost
 class Owner(Protocol):
     """The request that a text belongs to."""
 
-    gone: bool  # Its client has left.
+    gone: bool  # whether its client has left
 
 
 @dataclass(slots=True, eq=False)
@@ -48,7 +48,7 @@ class Permits:
         return True
 
     def give_back(self, count: int) -> None:
-        """Give permits back after an answer or when the client has left."""
+        """Give permits back after an answer, or when the client has left."""
         assert 0 <= count <= self.taken
         self.taken -= count
 
@@ -57,7 +57,8 @@ class Queue:
     """Texts in order of arrival.
 
     Args:
-        cost: Cost of a batch; its ``batch_tokens`` bound a batch, and if padded each text counts as its longest.
+        cost: Cost of a batch; its ``batch_tokens`` bound a batch, in which each text counts as the longest if it
+            is padded.
     """
 
     def __init__(self, cost: BatchCost) -> None:
@@ -69,7 +70,7 @@ class Queue:
         return len(self._entries)
 
     def append(self, entries: Iterable[Entry]) -> None:
-        """Append a text."""
+        """Append the texts of a request."""
         self._entries.extend(entries)
 
     def clear(self) -> None:
@@ -77,7 +78,7 @@ class Queue:
         self._entries.clear()
 
     def next_batch(self) -> list[Entry]:
-        """Take texts from the front until the next one does not fit; at least one whose client is still there."""
+        """Take texts from the front until the next one does not fit; at least one, unless no client is left."""
         batch: list[Entry] = []
         total = longest = 0
         while self._entries:

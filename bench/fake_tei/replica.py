@@ -32,8 +32,8 @@ from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON, TEXT, Limits
 from embedfleet.http.request_head import HeadMemory
 
-_MARK = 80  # Characters of a text that contain its name.
-_ABORTED = 134  # A shell's exit code for a process that SIGABRT ended.
+_MARK = 80  # first characters of a text, which contain its name
+_ABORTED = 134  # a shell's exit code for a process that SIGABRT ended
 
 
 class Replica(Host):
@@ -45,7 +45,7 @@ class Replica(Host):
         served: Model that computes the answers; None if they follow from the texts.
 
     Attributes:
-        computed: Beginning and end time (monotonic) of each computed text.
+        computed: First characters of each computed text, and the time when its batch ended (monotonic).
         counts: Number of requests by outcome.
         deaths: Number of deaths by deadly texts.
     """
@@ -111,7 +111,7 @@ class Replica(Host):
         self.device.close()
 
     def settled(self) -> None:
-        """Do nothing: nobody waits for a settled replica."""
+        """Do nothing, because nothing waits for a settled replica."""
 
     def _client(self) -> asyncio.Protocol:
         return cast("asyncio.Protocol", Client(self))
@@ -153,7 +153,7 @@ class Replica(Host):
         self._open_in(seconds)
 
     def _die(self) -> None:
-        """Die as TEI does of a sequence without tokens, with all queued and running work and all connections."""
+        """Die as TEI does from a sequence without tokens: all queued and running work and all connections are lost."""
         if self.settings.back_s is None:
             os._exit(_ABORTED)
         self.deaths += 1
@@ -298,7 +298,7 @@ class Replica(Host):
         exchange.respond(status, [*(header for header in headers if header[0] != b"retry-after"), *CORS], body)
 
     def _left(self, call: Call) -> None:
-        """Free the permits of a client that has left; its running texts run on."""
+        """Free the permits of a client that has left; its texts in a batch are still computed."""
         if not call.gone:
             call.gone = True
             self.counts["gone"] += 1

@@ -51,6 +51,6 @@ def refusal(method: bytes, path: str) -> Refusal | None:
 
 
 def unauthorized(method: bytes, path: str) -> Refusal:
-    """Answer to a request without the key; a wrong method is refused as such nevertheless."""
+    """Answer to a request without the key: 401; for a wrong method, with the headers of its refusal."""
     other = refusal(method, path)
     return 401, CORS if other is None else other[1]

@@ -1,7 +1,7 @@
-"""A model that computes the fake replica's answers by our engine; queue, permits and deaths stay the fake's.
+"""A model whose answers our engine computes for a fake replica, which keeps its queue, permits and deaths.
 
-An answer is computed when its call arrives and given when its batch has run: this shows what is answered, not how
-fast. The tokenizers library decides which sequences have no tokens, as in TEI, and not our engine.
+An answer is computed when its call arrives, and given when its batch has run. So answers are TEI's, and times are not.
+The tokenizers library, as in TEI, decides which sequences have no tokens; our engine does not.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -28,7 +28,7 @@ from embedfleet.engine.settings import EngineSettings
 from embedfleet.errors import Empty
 from embedfleet.metrics import TEI, Registry
 
-_SOUND = "warm up"  # In place of an input without tokens; its answer is never sent.
+_SOUND = "warm up"  # replaces an input without tokens; its answer is never sent
 _BATCH_REQUESTS = 4  # TEI's type on a CPU
 _ANY = 1_000_000
 

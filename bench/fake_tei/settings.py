@@ -28,16 +28,16 @@ class ReplicaSettings:
     """Settings of one replica; the defaults are TEI's.
 
     Attributes:
-        kind: Kind of model in ``/info``; every call is answered whatever it is.
+        kind: Kind of model in ``/info``; every call is answered, whatever the kind.
         model: Model name in ``/info``.
         served_name: Model name in OpenAI's answers; empty for ``model``.
         revision: Model revision in ``/info``.
         cost: Cost of a batch.
-        permits: Most texts accepted at once.
-        client_batch: Most texts of a call.
+        permits: Maximum number of texts accepted at once.
+        client_batch: Maximum number of texts in a call.
         payload_bytes: Size of the largest body.
-        longest: ``max_input_length``.
-        auto_truncate: Whether too long texts are truncated if the call does not say.
+        longest: Maximum number of tokens in an input (``max_input_length``).
+        auto_truncate: Whether texts that are too long are truncated, for calls that do not say.
         prompt_name: Name of the prompt for calls that name none; empty for no prompt.
         api_key: Key needed for everything but health, metrics and pages; empty for none.
         ahead: Whether a batch is formed while another runs.

@@ -2,7 +2,7 @@
 
 ``URL`` of a server with TEI's API: each case is a request of the conformance suite with a change: a value of another
 type, size or depth, a duplicate key, bytes removed, doubled or flipped, another method, path or content type. The
-answer must be well formed and no server failure (a status of 500 or above), and the next good request must be
+answer must be well formed and not a server error (a status of 500 or above), and the next good request must be
 answered.
 
 ``folder``: each case is a small sound model folder, of any family and with weights of any format, with a change in its
@@ -15,6 +15,6 @@ read, never end a trailer, send two bytes at a time or half a request, while 50 
 server's memory must return to within 5 MB of the start, and no checked request may fail. The report has a series of
 memory (PSS), the longest wait for the event loop and the latency of the checked requests.
 
-``--cases N`` and ``--seconds S`` bound a run; ``--seed S`` makes another one. Findings have the number of their case;
+``--cases N`` and ``--seconds S`` bound a run; ``--seed S`` makes another run. Findings have the number of their case;
 ``--first NUMBER --cases 1`` with the same seed repeats it. The last line of stdout is one JSON object.
 """

@@ -18,7 +18,7 @@ _HOSTILE = {
     "trailers": (5_000, "trailers and chunk extensions that do not end"),
     "tiny": (1_000, "bodies in chunks or segments of a few bytes"),
     "half": (1_000, "parts of requests"),
-    "left": (1_000, "whole requests whose answers nobody waits for"),
+    "left": (1_000, "whole requests whose clients leave before the answers"),
 }
 
 
@@ -60,7 +60,7 @@ def _connections(options: argparse.Namespace) -> None:
 
 
 def _folders(numbers: Numbers) -> tuple[int, dict[str, int]]:
-    """Fuzz folders; the number of findings and further values for the report."""
+    """Fuzz folders, and return the number of findings and further values for the report."""
 
     def tell(one: FolderFinding) -> None:
         say(f"case {one.number}: {one.kind}, {', '.join(one.changes)}: {one.told}")

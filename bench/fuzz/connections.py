@@ -47,7 +47,7 @@ class Plan:
     """The parameters of a run.
 
     Attributes:
-        seconds: How long hostile clients come.
+        seconds: Length of the attack by hostile clients.
         counts: Number of hostile clients by kind (`bench.fuzz.hostile.KINDS`).
         engine: Whether the server is an engine with the built-in model instead of a gateway.
         seed: Seed of the clients' behaviour.
@@ -69,7 +69,7 @@ class Plan:
         return max(2.0, self.seconds / 4)
 
     def order(self, seconds: float) -> bytes:
-        """The input of `bench.fuzz.hostile` for a share of the clients."""
+        """The input of `bench.fuzz.hostile` for an attack of some seconds, with the same rate of clients."""
         share = seconds / self.seconds
         large = _MANY if self.engine else _post("/rerank", _LARGE)
         counts = {kind: round(share * count) for kind, count in self.counts.items()}
@@ -104,7 +104,7 @@ class Verified:
         self.row, self.all = Seen(), Seen()
 
     async def start(self) -> None:
-        """Ask for the right answers."""
+        """Connect, and ask for the expected answers."""
         await self._connections.open(16)
         await self._probe.open(1)
         for text in _TEXTS:
@@ -112,7 +112,7 @@ class Verified:
             if answer.status != 200:
                 raise RuntimeError(f"{text!r} is answered {answer.status}: {answer.body[:200]!r}")
             self._right.append(orjson.loads(answer.body)[0])
-        # As many as may pile up behind a stall, so that an engine has the memory for such a batch from the start.
+        # As many requests as may wait behind a pause, so that an engine has the memory for such a batch from the start.
         await asyncio.gather(*(self._ask(_post("/embed", {"inputs": text})) for text in _TEXTS * 3))
 
     async def run(self) -> None:
@@ -142,7 +142,7 @@ class Verified:
             return
         sent = time.perf_counter()
 
-        def taken(_answer: Answer) -> None:  # an engine has no such route and says so at once
+        def taken(_answer: Answer) -> None:  # an engine has no such route and answers 404 at once
             self._is_probing = False
             for seen in (self.row, self.all):
                 seen.lags.append(time.perf_counter() - sent)
@@ -179,9 +179,9 @@ def _post(path: str, value: object) -> bytes:
 
 @contextmanager
 def _served(plan: Plan) -> Iterator[tuple[int, int, int]]:
-    """Run the server and another one like it; gives port and pid of the first and the port of the second.
+    """Run the server and another one like it, and yield port and pid of the first and the port of the second.
 
-    Both gateways have the same replica, so that hostile clients at either one make it work.
+    Both gateways have the same replica, so that it has the same work whichever gateway hostile clients attack.
     """
     with ExitStack() as stack:
         if plan.engine:
@@ -197,7 +197,7 @@ def _served(plan: Plan) -> Iterator[tuple[int, int, int]]:
 
 @contextmanager
 def _server(command: list[str]) -> Iterator[tuple[int, int]]:
-    """Run a server; gives its port and pid."""
+    """Run a server, and yield its port and pid."""
     port = free_port()
     command = [sys.executable, "-m", "embedfleet", *command, "--host", "127.0.0.1", "--port", str(port)]
     with TemporaryDirectory() as folder, pinned(_SERVER, command, log=Path(folder) / "log") as process:
@@ -206,7 +206,7 @@ def _server(command: list[str]) -> Iterator[tuple[int, int]]:
 
 
 def measure(plan: Plan) -> dict[str, Any]:
-    """Perform a run; the series and the verdict."""
+    """Perform a run, and return its series and its verdict."""
     allow_connections()
     with on_core(_OTHERS), _served(plan) as (port, pid, other_port):
         return uvloop.run(_measure(plan, port, pid, other_port))
@@ -220,7 +220,7 @@ async def _measure(plan: Plan, port: int, pid: int, other_port: int) -> dict[str
     begun = time.monotonic()
 
     async def watch(seconds: float) -> Seen:
-        """Observe for some time and print a row now and then."""
+        """Observe for some time, and print a row every `_ROW_S` seconds."""
         verified.all = Seen()
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
@@ -275,7 +275,7 @@ async def _measure(plan: Plan, port: int, pid: int, other_port: int) -> dict[str
 
 
 async def _beset(port: int, order: bytes, watching: Awaitable[Seen]) -> tuple[Seen, dict[str, int]]:
-    """Let hostile clients come to a port; the observations and the number of clients of each kind."""
+    """Attack a port with hostile clients; return the observations and the number of clients of each kind."""
     command = ["nice", "-n", "10", sys.executable, "-m", "bench.fuzz.hostile", str(port)]
     hostile = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
     try:

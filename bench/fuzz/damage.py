@@ -42,7 +42,7 @@ _FLOATS = (b"\x00\x00\xc0\x7f", b"\x00\x00\x80\x7f", b"\xff\xff\x7f\x7f", b"\x01
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".onnx")
 
 Change = Callable[[Files, Sequence[Files], Random], str]
-"""A function that changes files, maybe with files of another folder, and says what it did."""
+"""A function that changes files, maybe with files of another folder, and returns a description of the change."""
 
 
 def damaged(files: Files, others: Sequence[Files], random: Random) -> tuple[Files, list[str]]:
@@ -83,7 +83,7 @@ def _changed(value: Any, random: Random) -> Any:  # noqa: ANN401 - JSON
 
 
 def _leaf(value: Any, random: Random) -> Any:  # noqa: ANN401 - JSON
-    """A value near the old one, of the same kind, or any."""
+    """A changed value: near the old one, or any other."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     match random.randrange(4):
         case 0 if is_number:
@@ -155,7 +155,7 @@ def _program(files: Files, others: Sequence[Files], random: Random) -> str:
     try:
         with zipfile.ZipFile(io.BytesIO(_of(files, path))) as archive:
             members = {info.filename: archive.read(info) for info in archive.infolist()}
-    except Exception:  # noqa: BLE001 - a file that was broken before; zipfile raises whatever it comes to
+    except Exception:  # noqa: BLE001 - a file that was broken before; zipfile raises errors of many kinds
         return _bytes(files, others, random)
     name = random.choice(list(members))
     kind = zipfile.ZIP_STORED

@@ -2,7 +2,8 @@
 
 A JSON object on stdin gives the duration (``seconds``), the number of clients of each kind (names of `KINDS`),
 ``seed``, and the requests of clients that hardly read (``large``, as raw bytes). The clients are spread over the time
-in random order, at most `_AT_ONCE` at once. The last line of stdout is one JSON object with the number of clients.
+in random order, at most `_AT_ONCE` at once. The last line of stdout is one JSON object with the number of clients of
+each kind.
 """
 
 import asyncio
@@ -35,7 +36,7 @@ class Target:
     large: bytes  # complete requests with large replies
 
     async def connect(self, buffer: int = 0) -> "Socket":
-        """Open a connection; ``buffer`` is the size of the kernel's receive buffer."""
+        """Open a connection; ``buffer`` is the size of the kernel's receive buffer, 0 for the default."""
         sock = socket.socket()
         if buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
@@ -128,7 +129,7 @@ KINDS: dict[str, Callable[[Target, Socket], Awaitable[None]]] = {
 
 
 async def attack(target: Target, counts: dict[str, int], seconds: float) -> Counter[str]:
-    """Run all clients, spread over the time; the number of each kind."""
+    """Run all clients, spread over the time; return the number of each kind, and as ``cut`` of broken connections."""
     order = [kind for kind, count in counts.items() for _ in range(count)]
     target.chance.shuffle(order)
     room = asyncio.Semaphore(_AT_ONCE)

@@ -38,11 +38,11 @@ class Loading:
 
 
 def fuzz_folders(numbers: Numbers, tell: Callable[[FolderFinding], None]) -> Loading:
-    """Run cases, each with one folder; `trial` says what is allowed.
+    """Run cases, each with one folder; `bench.fuzz.trial` defines what is allowed.
 
     Args:
         numbers: Numbers of the cases.
-        tell: Callback with each finding.
+        tell: Function that is called with each finding.
     """
     sound = {name: make_files(kind) for name, kind in KINDS.items()}
     run, starter = Loading([]), context()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
-_CASES = 10_000  # without any limit
+_CASES = 10_000  # number of cases if no limit is given
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from embedfleet.errors import UpstreamError
 from embedfleet.http.client import Reply, fetch
 
 _TIMEOUT_S = 60.0
-_MOST_BYTES = 268_435_456  # Size of a reply: SPLADE gives thousands of words for each text.
+_MOST_BYTES = 268_435_456  # maximum size of a reply; SPLADE gives thousands of words for each text
 _CHECK_EVERY = 50
 _LARGEST = 200_000
 # Our engine's answer to an unexpected error (engine/api/app).
@@ -36,14 +36,14 @@ def judge(reply: Reply, method: str = "POST") -> str:
     if reply.status >= 500:
         return f"status {reply.status}: {reply.body[:200]!r}"
     if _FELL_THROUGH in reply.body:
-        return f"status {reply.status}, no error of ours: {reply.body[:200]!r}"
+        return f"status {reply.status}, an unexpected error of our engine: {reply.body[:200]!r}"
     if reply.status < 200 or (300 <= reply.status < 400 and "location" not in reply.headers):
         return f"status {reply.status}"
     if method != "HEAD" and reply.headers.get("content-type", "").startswith("application/json"):
         try:
             orjson.loads(reply.body)
         except orjson.JSONDecodeError as error:
-            return f"status {reply.status} with a body that is no JSON: {error}"
+            return f"status {reply.status} with a body that is not JSON: {error}"
     return ""
 
 

@@ -52,7 +52,7 @@ class Trial:
 
     Attributes:
         is_served: Whether it was loaded; otherwise it was refused.
-        told: What went wrong; empty if nothing did.
+        told: Description of the fault; empty if there is none.
     """
 
     is_served: bool
@@ -80,7 +80,7 @@ def attempt(context: ForkServerContext, folder: Path, settings: EngineSettings) 
     process.start()
     writer.close()
     try:
-        trial = reader.recv() if reader.poll(_SECONDS) else Trial(False, f"no end after {_SECONDS:.0f} s")
+        trial = reader.recv() if reader.poll(_SECONDS) else Trial(False, f"not finished after {_SECONDS:.0f} s")
     except EOFError:
         process.join()
         trial = Trial(False, f"the process ended with {process.exitcode}")
@@ -95,7 +95,7 @@ def attempt(context: ForkServerContext, folder: Path, settings: EngineSettings) 
 
 def _try(writer: Connection, folder: Path, settings: EngineSettings) -> None:
     """Perform the trial inside of the process."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # Libraries print.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # Libraries print to stderr.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (_addresses() + _SPACE,) * 2)
     before = _held_mb()
@@ -114,7 +114,7 @@ def _outcome(folder: Path, settings: EngineSettings) -> Trial:
     except ModelError as error:
         told = "" if str(folder) in error.message and _NO_ROOM not in error.message else f"refused: {error.message}"
         return Trial(False, told[:1000])
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it is told
+    except BaseException as error:  # noqa: BLE001 - an error of any kind is a finding
         return Trial(False, f"{type(error).__name__}: {error}"[:1000])
     try:
         told = asyncio.run(_asked(App(engine, settings, registry)))
@@ -125,7 +125,7 @@ def _outcome(folder: Path, settings: EngineSettings) -> Trial:
 
 
 async def _asked(app: App) -> str:
-    """The fault of the answers; empty if there is none."""
+    """The first fault of the answers; empty if there is none."""
     server = Server(app.handle)
     await server.start()
     url = f"http://127.0.0.1:{server.port}"
@@ -148,7 +148,7 @@ def _judged(path: str, reply: Reply) -> str:
     if not told and _OUT_OF_MEMORY in reply.body:
         told = f"{reply.body[:200]!r}"
     if not told and reply.status == 200 and "embed" in path and b"null" in reply.body:
-        told = "a number that is none"
+        told = "null in place of a number"
     return f"{path}: {told}" if told else ""
 
 

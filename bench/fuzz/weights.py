@@ -1,4 +1,7 @@
-"""Seeded tensors of a model and their files as bytes, made without the libraries that usually write them."""
+"""Seeded tensors of a model, and their files as bytes.
+
+Files of safetensors and of PyTorch are made without these libraries.
+"""
 
 import io
 import json
@@ -34,12 +37,12 @@ def tensors_of(spec: ModelSpec, seed: int = 0) -> dict[str, Array]:
 
 
 class _Wanted(Weights):
-    """Weights that have every tensor and record which ones are read."""
+    """Weights that provide every tensor that is read, have no optional ones, and record names and shapes."""
 
     def __init__(self) -> None:
         self.found: dict[str, tuple[int, ...]] = {}
 
-    def has(self, name: str) -> bool:  # noqa: ARG002 - the same for all
+    def has(self, name: str) -> bool:  # noqa: ARG002 - no optional tensor
         return False
 
     def has_in_body(self, name: str) -> bool:  # noqa: ARG002
@@ -54,7 +57,7 @@ class _Wanted(Weights):
 
 
 class _Blind:
-    """Operations that compute nothing, to record the tensors that `compute` reads."""
+    """Operations that compute nothing, to record the tensors that `compute_outputs` reads."""
 
     ids = types = positions = 0
 

@@ -1,1 +1,1 @@
-"""What the measurements share: processes on cores, comparison of versions, load by wrk, memory, texts, reports."""
+"""Code that the measurements share: processes on cores, comparison of versions, load by wrk, memory, texts, reports."""

@@ -37,7 +37,7 @@ def memory_kb(pid: int, of: str = "Pss") -> int:
 def idle_kb(pid: int, port: int, request: bytes, count: int = CONNECTIONS) -> int:
     """Growth of a server's memory by idle kept-alive connections after one request each, in KB.
 
-    A server that was under load before grows less: it has memory left from then.
+    A server that was under load before grows less, because it still holds memory from then.
 
     Args:
         pid: Process id of the server.
@@ -78,5 +78,5 @@ def _read_reply(wire: socket.socket) -> bytes:
 def _some(wire: socket.socket) -> bytes:
     data = wire.recv(65_536)
     if not data:
-        raise RuntimeError("the server ended a connection that was to be kept")
+        raise RuntimeError("the server closed a connection that it should have kept open")
     return data

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 
 
 def names_of(known: Collection[str]) -> Callable[[str], list[str]]:
-    """A reader of such a list for argparse; an unknown name is an error that lists the known ones."""
+    """Make a parser of such lists, for argparse's ``type``; an unknown name is an error that lists the known ones."""
 
     def read(value: str) -> list[str]:
         names = value.split(",")

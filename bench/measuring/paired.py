@@ -81,7 +81,7 @@ def table(pairs: Pairs, bound: float = BOUND) -> str:
 def _line(pairs: Sequence[tuple[float, float]], bound: float) -> str:
     one = ratio(pairs)
     now, before = (statistics.median(pair[place] for pair in pairs) for place in (0, 1))
-    between = "no interval of so few rounds" if one.interval is None else "{:.3f} to {:.3f}".format(*one.interval)
+    between = "too few rounds for an interval" if one.interval is None else "{:.3f} to {:.3f}".format(*one.interval)
     verdict = "not worse" if one.median <= bound else f"WORSE than {bound:g}"
     if one.interval is None:
         verdict = "no verdict"

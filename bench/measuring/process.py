@@ -46,7 +46,7 @@ def pinned(
     Args:
         core: Number of the core.
         command: Command and arguments.
-        log: File for its stderr; dropped by default.
+        log: File for its stderr, which is dropped by default.
         stdout: Argument of `subprocess.Popen`.
     """
     with open(log or "/dev/null", "ab") as errors:  # noqa: PTH123 - None has no path
@@ -79,4 +79,4 @@ def wait_for_port(port: int, process: "subprocess.Popen[bytes]", log: Path) -> N
         else:
             return
     said = log.read_text(errors="replace")[-2000:] if log.exists() else ""
-    raise RuntimeError(f"nobody listens on port {port}, exit code {process.poll()}:\n{said}")
+    raise RuntimeError(f"nothing listens on port {port}, exit code {process.poll()}:\n{said}")

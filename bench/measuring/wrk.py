@@ -24,7 +24,7 @@ def wrk(port: int, connections: int, seconds: int, lua: Path, told: str) -> tupl
         told: Regular expression whose groups are returned.
 
     Raises:
-        RuntimeError: Not all requests were answered with 200.
+        RuntimeError: Not all requests were answered with 200, or the figures are missing.
     """
     command = [
         "taskset",
@@ -41,5 +41,5 @@ def wrk(port: int, connections: int, seconds: int, lua: Path, told: str) -> tupl
     done = subprocess.run([*command, f"http://127.0.0.1:{port}/embed"], capture_output=True, text=True, check=True)
     match = re.search(told, done.stdout)
     if match is None or "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
-        raise RuntimeError(f"the load did not go well:\n{done.stdout}")
+        raise RuntimeError(f"wrk reports errors, or its output has changed:\n{done.stdout}")
     return match.groups()

@@ -38,14 +38,16 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="under a minute: the mix at 85 %%, nginx-lc and ours")
     parser.add_argument("--workload", choices=WORKLOADS, help="run only this workload")
-    parser.add_argument("--load", type=float, help="offered tokens over the replicas' capacity")
+    parser.add_argument("--load", type=float, help="offered tokens divided by the replicas' capacity")
     parser.add_argument("--seconds", type=float, help="measured seconds of each run")
     parser.add_argument("--warm-up", type=float, help="seconds before the measured ones")
     parser.add_argument("--seeds", type=int, help="number of runs of each contestant")
     parser.add_argument("--contestants", metavar="A,B", help=f"some of {', '.join(CONTESTANTS)}; each also with {CUT}")
-    parser.add_argument("--client-batch", type=int, metavar="TEXTS", help="most texts of a call, for every contestant")
     parser.add_argument(
-        "--permits", type=int, default=512, help="most texts that a replica accepts at once; TEI's default"
+        "--client-batch", type=int, metavar="TEXTS", help="maximum texts in a call, for every contestant"
+    )
+    parser.add_argument(
+        "--permits", type=int, default=512, help="maximum texts that a replica accepts at once; default: TEI's"
     )
     parser.add_argument(
         "--objective-ms", type=float, default=250.0, help="latency up to which an online answer is useful"
@@ -56,7 +58,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", metavar="A,B", type=names_of(faults), help=which)
     before = f"with --faults: compare with this checkout in turns, over {before_ours.SEEDS} schedules or --seeds"
     parser.add_argument("--before", type=Path, metavar="CHECKOUT", help=before)
-    parser.add_argument("--stop-s", type=float, default=60.0, help="how long a replica stands still")
+    parser.add_argument("--stop-s", type=float, default=60.0, help="seconds for which a replica is stopped")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="folder for images")
     options = parser.parse_args()
     if options.before and not options.faults:
@@ -81,7 +83,7 @@ def wanted(options: argparse.Namespace) -> tuple[Cell, ...]:
 
 
 def installed(cells: Sequence[Cell]) -> tuple[Cell, ...]:
-    """The cells without contestants that are not installed; those are named with hints how to install them."""
+    """The cells with only the contestants that are installed; prints how to install the others."""
     hints = {}
     kept = []
     for cell in cells:
@@ -96,7 +98,7 @@ def installed(cells: Sequence[Cell]) -> tuple[Cell, ...]:
     for program, package_name in hints.items():
         say(f"{program} is not installed, its columns are null: {package_name}")
     if not all(cell.contestants for cell in kept):
-        missing("nothing that was asked for is installed", "; ".join(hints.values()))
+        missing("none of the chosen contestants is installed", "; ".join(hints.values()))
     return tuple(kept)
 
 
@@ -140,7 +142,7 @@ def one_line(figures: dict[str, Any]) -> str:
 
 
 def run_faults(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Run all faults; rows of their table."""
+    """Run all faults, and return the rows of their table."""
     names = (options.contestants or "ours").split(",")
     rows = []
     for case in cases(options.stop_s):

@@ -12,7 +12,7 @@ class Cell:
 
     Attributes:
         workload: Name of a workload in `embedfleet.load.workload.WORKLOADS`.
-        load: Offered tokens over what the replicas compute with full batches.
+        load: Offered tokens divided by the tokens that the replicas compute with full batches.
         contestants: Names of the contestants, in order.
         seeds: Seeds of the schedules; each contestant gets each schedule.
         warm_up_s: Seconds at the start that are not measured.

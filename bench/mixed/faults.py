@@ -26,9 +26,9 @@ class FaultCase:
     Attributes:
         name: Name of the table's row.
         act: Function that causes the fault and ends it.
-        seconds: Length of the traffic.
+        seconds: Length of the traffic, in seconds.
         load: Load of the mix.
-        settle_s: How long to wait for the last answers.
+        settle_s: Longest wait for the last answers, in seconds.
         retries_refused: Whether refused requests are sent again after Retry-After.
         variant: Variant of our gateway, appended to its name.
     """
@@ -64,7 +64,7 @@ def cases(stop_s: float = 60.0) -> tuple[FaultCase, ...]:
 
 
 def measure(case: FaultCase, contestant: str, seed: int = 1) -> dict[str, Any]:
-    """Run one fault; a row with the effect on clients."""
+    """Run one fault, and return a row with its effect on clients."""
     door, split = find(contestant + case.variant if contestant == "ours" else contestant)
     result = perform(case, door, split, seed)
     return {"fault": case.name, "contestant": contestant, **row(result.outcomes, result.figures)}
@@ -168,10 +168,10 @@ async def _kill(stage: Stage) -> None:
 
 
 async def _roll(stage: Stage) -> None:
-    """Drain and undrain each replica in turn; rivals cannot do that and run undisturbed."""
+    """Drain and undrain each replica in turn; rivals cannot do that, and run undisturbed."""
     for number in range(stage.fakes.count):
         if not await stage.drain(number, back=False):
-            say("  it cannot drain a replica")
+            say("  this front door cannot drain a replica")
             return
         await asyncio.sleep(1)
         await stage.drain(number, back=True)
@@ -181,7 +181,7 @@ async def _roll(stage: Stage) -> None:
 async def _reload(stage: Stage) -> None:
     for _ in range(3):
         if not await stage.reload():
-            say("  it cannot be told to reload")
+            say("  this front door cannot reload its replicas")
             return
         await asyncio.sleep(2)
 

@@ -42,11 +42,11 @@ def add_counts(runs: Sequence[Figures]) -> dict[str, int]:
 
 
 def ratios(contestants: Mapping[str, Figures]) -> dict[str, float | None]:
-    """Ratios between rivals and ours in one cell; null if either did not run.
+    """Ratios between rivals and ours in one cell; None if either did not run.
 
-    The best of a kind is the one with the least online p99, even if it owes that to refusing bulk requests: its
-    refusals are in the table. Clients that split their batches themselves are compared separately: no front door does
-    that.
+    The best of a kind is the one with the least online p99, even if it has that because it refuses bulk requests; its
+    refusals are in the table. Clients that split their batches themselves are compared separately, because no rival
+    splits batches.
     """
     ours = contestants.get("ours", {})
     least_conn = contestants.get("nginx-lc", {})
@@ -60,7 +60,7 @@ def ratios(contestants: Mapping[str, Figures]) -> dict[str, float | None]:
 
 
 def throughput(contestants: Mapping[str, Figures]) -> dict[str, float | None]:
-    """Ratio at saturation: tokens computed behind ours over those behind the rival that keeps replicas busiest."""
+    """Ratio at saturation: tokens computed behind ours, divided by those behind the rival with the busiest replicas."""
     computed = {name: figures["computed_of_capacity"] for name, figures in contestants.items()}
     rivals = [share for name, share in computed.items() if not name.startswith("ours") and share is not None]
     return {"computed_at_120_ours_over_best": _over(computed.get("ours"), max(rivals, default=None))}

@@ -38,15 +38,15 @@ class RunPlan:
         contestant: Front door.
         split: Texts per call into which clients split batches; 0 for whole batches.
         workload: Name of a workload in `embedfleet.load.workload.WORKLOADS`.
-        load: Offered tokens over what the replicas compute with full batches.
+        load: Offered tokens divided by the tokens that the replicas compute with full batches.
         seed: Seed of the schedule.
         warm_up_s: Length of the warm-up; its requests are checked but not measured.
         seconds: Measured seconds.
-        settle_s: How long to wait for the last answers.
+        settle_s: Longest wait for the last answers, in seconds.
         count: Number of replicas.
         apart: Whether each replica has its own process.
-        client_batch: Most texts of a call; None for the contestant's number.
-        permits: Most texts that a replica accepts at once.
+        client_batch: Maximum number of texts in a call; None for the contestant's number.
+        permits: Maximum number of texts that a replica accepts at once.
         retries_refused: Whether refused requests are sent again after Retry-After.
         objective: Latencies up to which an answer is useful.
     """
@@ -161,7 +161,7 @@ def run(plan: RunPlan, meanwhile: Meanwhile = _nothing) -> RunResult:
     requests = schedule(plan.workload, plan.load, plan.capacity, seconds, plan.seed, plan.split)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mixed-")))
-        folder.chmod(0o755)  # The worker of root's nginx runs as nobody.
+        folder.chmod(0o755)  # The worker of an nginx that root starts runs as the user nobody.
         fakes = stack.enter_context(running(plan.fakes(), LOAD_CORE))
         site = Site(free_port(), fakes.ports, folder)
         site.config.write_text(plan.contestant.config(site))
@@ -190,14 +190,14 @@ async def _measure(plan: RunPlan, requests: list[PlannedRequest], stage: Stage, 
         objective=plan.objective,
         replicas_late_s=[late for replica in stats for late in replica["late_s"]],
     )
-    names = [name for name, _, _ in log if name.startswith(f"{plan.seed}.")]  # Not those of probes.
+    names = [name for name, _, _ in log if name.startswith(f"{plan.seed}.")]  # without those of probes
     figures["computed_again"] = len(names) - len(set(names))
     figures["dropped"] = sum(replica["dropped"] for replica in stats)
     return RunResult(outcomes, figures)
 
 
 async def until_ready(port: int) -> None:
-    """Wait until a text is answered: a front door may have to find its replicas first.
+    """Wait until a text is answered, because a front door may have to find its replicas first.
 
     Raises:
         RuntimeError: No text is answered.
@@ -216,4 +216,4 @@ async def until_ready(port: int) -> None:
                     pass
                 await asyncio.sleep(0.05)
     except TimeoutError:
-        raise RuntimeError(f"no text comes through port {port} in {_READY_S:g} s") from None
+        raise RuntimeError(f"no text is answered on port {port} within {_READY_S:g} s") from None

@@ -1,4 +1,4 @@
-"""One run: a front door, replicas that die, clients that send poison, clients that check answers."""
+"""One run of a front door, with replicas that die, clients that send poison, and clients that check answers."""
 
 import asyncio
 import subprocess
@@ -39,9 +39,9 @@ class PoisonPlan:
 
     Attributes:
         bodies: Number of poisonous bodies, each with its own client.
-        times: How often each body is sent.
+        times: Number of times that each body is sent.
         every_s: Seconds from the start of one client to the next.
-        texts: Texts of a poisonous request; the last one is poison.
+        texts: Number of texts in a poisonous request; the last one is poison.
         pause_s: Pause of a poisonous client between an answer and its next request, in seconds.
         back_s: Seconds from a replica's death to its restart.
         rate: Checked requests per second.
@@ -57,7 +57,7 @@ class PoisonPlan:
 
     @property
     def seconds(self) -> float:
-        """Length of the run, so that the last client has its time too."""
+        """Length of the run, in seconds; it ends two intervals after the last client has started."""
         return (self.bodies + 1) * self.every_s
 
     def arrivals(self) -> list[Arrival]:
@@ -94,7 +94,7 @@ async def run(plan: PoisonPlan, contestant: Contestant) -> Seen:
 @contextmanager
 def _folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="poison-") as folder:
-        Path(folder).chmod(0o755)  # The worker of root's nginx runs as nobody.
+        Path(folder).chmod(0o755)  # The worker of an nginx that root starts runs as the user nobody.
         yield Path(folder)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from embedfleet.load.tally import Outcome, quantile
 from embedfleet.load.verdict import Verdict
 
-DEATHS_OF_A_BODY = 2  # most that are allowed
+DEATHS_OF_A_BODY = 2  # the allowed maximum
 History = Sequence[tuple[float, bool]]
 """Changes of a replica: time, and whether it serves from then on."""
 
@@ -18,7 +18,7 @@ class Seen:
     """Observations of one run; times are seconds since its start.
 
     Attributes:
-        seconds: How long checked requests were sent.
+        seconds: Length of the time in which checked requests were sent.
         bodies: Number of poisonous bodies.
         outcomes: Outcomes of the checked requests.
         histories: History of each replica.

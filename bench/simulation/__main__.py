@@ -49,7 +49,7 @@ def objective(plan: Plan, seeds: Sequence[int], pool: Executor) -> dict[str, flo
 
 
 def told(results: Results) -> dict[str, dict[str, Figures]]:
-    """Figures for the report: by row, then by column, rounded; -1 for never ended."""
+    """Figures for the report: by row, then by column, rounded; -1 for infinity, when requests never ended."""
     rows: dict[str, dict[str, Figures]] = {}
     for (row, column), figures in results.items():
         rounded = {name: -1.0 if value == float("inf") else round(value, 4) for name, value in figures.items()}
@@ -65,7 +65,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--workload", choices=WORKLOADS, default="mix", help="workload of the experiments load and scale"
     )
-    parser.add_argument("--loads", default=".5,.7,.85,.95", help="offered tokens over what the replicas can compute")
+    parser.add_argument(
+        "--loads", default=".5,.7,.85,.95", help="offered tokens divided by the tokens that the replicas can compute"
+    )
     parser.add_argument("--replicas", default="2,4,8,16,64", help="numbers of replicas of the experiment scale")
     parser.add_argument(
         "--policies", default="", help="policies of the experiment load: all, or some of " + ", ".join(POLICIES)

@@ -14,7 +14,7 @@ from embedfleet.simulation.ledger import Ledger
 from embedfleet.simulation.replica import OK, SimCall, SimReplica
 
 CHUNK_TOKENS = 4096
-# Most tokens that a replica may have at a time, in full batches.
+# Maximum number of tokens that a replica may have at a time, in full batches.
 _WINDOW_BATCHES = 1
 
 
@@ -29,7 +29,7 @@ class _Work:
         self.unanswered = len(arrival.tokens)
 
     def split_off(self, most: int) -> tuple[int, ...]:
-        """Take the next texts, with at most so many tokens but at least one text.
+        """Take the next texts, with at most ``most`` tokens but at least one text.
 
         Returns:
             Tokens of each text.
@@ -72,7 +72,7 @@ class Central:
         tokens = sum(chunk)
 
         def ended(status: int) -> None:
-            assert status == OK, f"the reference knows nothing of failures, got {status}"
+            assert status == OK, f"the reference does not handle failures, got {status}"
             self._outstanding[number] -= tokens
             work.unanswered -= len(chunk)
             if not work.unanswered:

@@ -1,4 +1,4 @@
-"""A line chart in SVG: a share or a count across, time up on a logarithmic scale. Pure."""
+"""A line chart in SVG: a share or a count on the horizontal axis, time on a logarithmic vertical axis. Pure."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -19,7 +19,8 @@ def chart(title: str, across: str, up: str, lines: Mapping[str, Points], *, own:
         title: Title of the chart.
         across: Title of the horizontal axis; its ticks are the points' values, evenly spaced.
         up: Title of the vertical axis.
-        lines: Points by the line's name, with milliseconds up; points that are not finite or not positive are left out.
+        lines: Points by the line's name, (horizontal value, milliseconds); points that are not finite or not positive
+            are left out.
         own: Name of the line that is drawn thicker.
         tick: Format specification of the horizontal ticks.
 

@@ -13,7 +13,7 @@ RERANK = ("rerank_p50_ms", "rerank_p99_ms")
 RIVALS = ("round_robin", "least_conn", "haproxy_maxconn_4_priority", OURS)
 PARTS = ("ours_without_reserve", "ours_without_priority", "ours_without_splitting")
 SECONDS = {"mix": 200.0, "mixbal": 60.0, "titles": 60.0, "docs": 30.0, "rerank": 60.0, "short": 4.0}
-"""Length of the arrivals at four replicas: some thousand requests, or enough tokens for 200 s of bulk work."""
+"""Seconds of arrivals at four replicas: some thousand requests, or enough tokens for 200 s of bulk work."""
 _LEAST_S = 20.0
 _SCALE_LOADS = frozenset({0.5, 0.85})
 _FAULT_S = 120.0
@@ -79,7 +79,7 @@ def load(plan: Plan) -> Experiment:
 
 
 def scale(plan: Plan) -> Experiment:
-    """Policies by number of replicas, at equal load of each."""
+    """Policies by number of replicas, at equal load per replica."""
     cells = {
         (policy, f"{load:.0%} x{many}"): plan.cell(policy, plan.workload, load=load, replicas=many)
         for policy in ("round_robin", "least_conn", OURS)
@@ -90,7 +90,7 @@ def scale(plan: Plan) -> Experiment:
 
 
 def workloads(plan: Plan) -> Experiment:
-    """Workloads of online requests alone, where little can be won, and a mix with more of them."""
+    """Workloads of online requests alone, where little can be gained, and other mixes."""
     cells = {
         (f"{workload} {policy}", f"{load:.0%}"): plan.cell(policy, workload, load=load)
         for workload in ("short", "docs", "rerank", "mixbal", "titles")
@@ -129,7 +129,7 @@ FAULTS: Mapping[str, tuple[float, tuple[Fault, ...]]] = {
 
 
 def faults(plan: Plan) -> Experiment:
-    """Replicas that hang and die, as clients see it."""
+    """Effects on clients of replicas that hang, die or refuse."""
     cells = {
         (f"{workload} {policy}", name): replace(plan.cell(policy, workload, load=load, faults=found), seconds=_FAULT_S)
         for workload in ("mix", "docs")

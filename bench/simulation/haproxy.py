@@ -1,8 +1,8 @@
 """A model of HAProxy: ``maxconn`` per server, one queue in front of them, and priority classes.
 
 Source: HAProxy's configuration manual (``maxconn``, ``balance leastconn``, ``http-request set-priority-class``,
-``retry-on``). A server that refused a connection is avoided for as long as nginx would; health checks would not bring
-it back sooner.
+``retry-on``). A server whose connection failed is avoided for as long as nginx avoids one; health checks would not
+bring it back sooner.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class Haproxy:
     Args:
         clock: Clock of the simulation.
         replicas: Replicas behind it.
-        ledger: Record of how arrivals end.
+        ledger: Record of the arrivals' ends.
         most: ``maxconn`` of each server.
     """
 

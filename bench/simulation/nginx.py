@@ -1,4 +1,4 @@
-"""A model of nginx: it chooses a server for a whole request at once, whatever waits there.
+"""A model of nginx, which chooses a server for a whole request at once, however much work waits there.
 
 Sources: ngx_http_upstream_round_robin.c, …_least_conn_module.c, …_random_module.c and …_least_time_module.c of nginx
 1.31; the manual of ngx_http_proxy_module for retries. The 60 s after which nginx gives up waiting for a reply are not
@@ -30,7 +30,7 @@ class Server:
         under_way: Number of its open requests.
         mean_ms: Exponentially weighted mean of its response times, in milliseconds.
         failed: Whether its latest request failed.
-        checked_at: Time when it failed, or was tried after that.
+        checked_at: Time when it failed, or when it was tried again after that.
     """
 
     def __init__(self, number: int, replica: SimReplica) -> None:
@@ -78,7 +78,7 @@ def least_conn() -> Choose:
 
 
 def least_time() -> Choose:
-    """Choose by mean response time, in classes of 20 ms, times the open requests including this one."""
+    """Choose by mean response time, in classes of 20 ms, times the open requests, this one included."""
 
     def eta(server: Server) -> float:
         mean = int(server.mean_ms)
@@ -89,7 +89,7 @@ def least_time() -> Choose:
 
 
 def random_two() -> Choose:
-    """Of two drawn at random the one with fewer requests under way."""
+    """Choose the server with fewer open requests of two drawn at random."""
     source = random.Random(5)
     return lambda servers: min(source.sample(servers, min(2, len(servers))), key=lambda server: server.under_way)
 
@@ -100,7 +100,7 @@ class Nginx:
     Args:
         clock: Clock of the simulation.
         replicas: Replicas behind it.
-        ledger: Record of how arrivals end.
+        ledger: Record of the arrivals' ends.
         choose: Choice among the servers that are not out.
         split: Texts per request into which clients split their batches, all sent at once; 0 for whole batches.
     """

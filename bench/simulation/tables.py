@@ -19,7 +19,7 @@ def table(experiment: Experiment, results: Results) -> str:
 
 
 def ratios(experiment: Experiment, results: Results) -> Results:
-    """Latencies of each rival's cell over ours in the same place: above 1, ours is better."""
+    """Latencies of each rival's cell, divided by ours in the same place; above 1, ours is better."""
     found: dict[tuple[str, str], Figures] = {}
     for (row, column), figures in results.items():
         policy = experiment.cells[row, column].policy.name

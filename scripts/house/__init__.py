@@ -1,1 +1,1 @@
-"""The figures that keep the source readable, and the rules that fail past them."""
+"""Measurements of the source, and the rules and limits that keep it readable."""

@@ -61,7 +61,7 @@ def _changes(function: Function, names: set[str]) -> Iterator[tuple[int, str]]:
 
 
 def _root(node: ast.expr) -> str:
-    """Name at the start of a chain of attributes and subscripts, as ``TABLE`` of ``TABLE[0].rows``."""
+    """Name at the start of a chain of attributes and subscripts, such as ``TABLE`` in ``TABLE[0].rows``."""
     while isinstance(node, ast.Subscript | ast.Attribute):
         node = node.value
     return node.id if isinstance(node, ast.Name) else ""

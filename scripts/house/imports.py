@@ -130,7 +130,7 @@ def broken_layers(graph: Graph, layers: Mapping[str, Layers], package: str = "em
                 continue
             for target in sorted(targets):
                 if target in rank and rank[target] <= rank[part]:
-                    yield f"{place}.{part} imports {place}.{target}, which is on no lower layer"
+                    yield f"{place}.{part} imports {place}.{target}, which is not on a lower layer"
 
 
 def flat_areas(graph: Graph, layers: Mapping[str, Layers], package: str = "embedfleet") -> Iterator[str]:

@@ -41,7 +41,7 @@ def _fault(node: ast.AST, ours: set[str]) -> str:
         found = [alias.name for alias in node.names if _is_mock(module) or _is_mock(f"{module}.{alias.name}")]
         return f"imports {module}.{found[0]}" if found else ""
     if isinstance(node, ast.arg):
-        return "asks for mocker" if node.arg == "mocker" else ""
+        return "uses the fixture mocker" if node.arg == "mocker" else ""
     if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and _root(node) in ours:
         return f"replaces {ast.unparse(node)}"
     if isinstance(node, ast.Call) and node.args and _is_replacement(node.func, node.args[0], ours):
@@ -50,7 +50,10 @@ def _fault(node: ast.AST, ours: set[str]) -> str:
 
 
 def _is_replacement(function: ast.expr, target: ast.expr, ours: set[str]) -> bool:
-    """Whether a call replaces an attribute of ours; of ``monkeypatch.setattr`` only a path in a string proves otherwise."""
+    """Whether a call may replace an attribute of our own code.
+
+    Every ``monkeypatch.setattr`` counts, unless its target is a string with the path of another package.
+    """
     if isinstance(function, ast.Name):
         return function.id == "setattr" and _root(target) in ours
     if isinstance(target, ast.Constant) and isinstance(target.value, str):

@@ -35,7 +35,7 @@ def untyped_returns(sources: Iterable[Source]) -> Iterator[str]:
 
 
 def ratio_of_tests(tests: Iterable[Source], sources: Iterable[Source]) -> float:
-    """Return the lines of the tests over the lines of the sources, all lines counted on both sides."""
+    """Return the lines of the tests divided by the lines of the sources; all lines count."""
     return sum(test.lines for test in tests) / sum(source.lines for source in sources)
 
 

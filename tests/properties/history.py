@@ -1,4 +1,4 @@
-"""A state machine of the events that clients and replicas cause; `test_dispatch` has the invariants."""
+"""A state machine of the events that clients and replicas cause. The invariants are in `test_dispatch`."""
 
 from typing import NamedTuple
 
@@ -39,9 +39,9 @@ class History(PoolEvents):
     """Events that clients and replicas cause, in any order.
 
     Attributes:
-        open: Requests that are not over, in order of arrival, so that draws do not depend on chance.
-        calls: Number of the sending by chunk and replica.
-        seen: Tokens of the chunks that were ever sent.
+        open: Open requests in order of arrival, so that draws are reproducible.
+        calls: Number of each call, counted in the order of sending, by chunk and replica.
+        seen: Tokens of each chunk that was ever sent.
         first_tokens: Tokens of the texts that were sent, each counted once.
     """
 
@@ -57,11 +57,11 @@ class History(PoolEvents):
         self.first_tokens = 0
         self.count = 0
         self.model = 0
-        self.answered_by: dict[Chunk, set[int]] = {}  # models that answered any of a request
+        self.answered_by: dict[Chunk, set[int]] = {}  # models that answered parts of a request
         self.probing: set[str] = set()
         self.members: set[str] = set()
-        self.barred: set[str] = set()  # drained or told to go
-        self.to_infer: dict[str, int] = {}  # number of times that a replica has to infer before it may be asked
+        self.barred: set[str] = set()  # drained, or removed from the members
+        self.to_infer: dict[str, int] = {}  # number of times that a replica has to infer before it may get work
 
     @initialize(many=st.integers(1, 4), sort=st.booleans(), hedge=st.sampled_from([True, True, False]), one=st.data())
     def start(self, many, sort, hedge, one):
@@ -91,7 +91,7 @@ class History(PoolEvents):
         self.check_all(commands)
 
     def note_bulk(self, chunk):
-        """Note a bulk chunk that is sent, and whether it may go before online work after a long wait."""
+        """Record a bulk chunk that is sent, and whether it may go before online work because bulk has waited long."""
         if self.now - self.bulk_at >= 2.0:
             self.starved.add(chunk)
         else:
@@ -116,7 +116,7 @@ class History(PoolEvents):
             case Probe(replica):
                 self.probing.add(replica.id)
 
-    # hooks in which a subclass checks what must hold
+    # hooks for the checks of a subclass
 
     def check(self, command, replied=None, status=200):
         """Check a command before it is executed.
@@ -163,13 +163,15 @@ class History(PoolEvents):
         del self.open[request]
         self.tell(Dispatcher.left, request, self.now)
         under_way = [chunk for chunk, _ in self.calls if chunk.request is request]
-        assert all(chunk.is_accused for chunk in under_way), "5: left with work under way that is not on trial"
-        assert self.twins.tell(Dispatcher.left, request, self.now) == [], "of a request that is over, nothing"
+        assert all(chunk.is_accused for chunk in under_way), (
+            "5: a request was left with work in progress that is not on trial"
+        )
+        assert self.twins.tell(Dispatcher.left, request, self.now) == [], "commands for a request that is over"
 
     # replicas
 
     def answer(self, chunk, replica, status, tokens=None):
-        """Report a replica's answer; none can compute poison."""
+        """Report a replica's answer; no replica can compute poison."""
         del self.calls[chunk, replica]
         request = chunk.request
         if status == 200 and request.handle.poison in items(chunk):
@@ -179,14 +181,14 @@ class History(PoolEvents):
             self.answered_by.setdefault(request, set()).add(self.model)
         event(f"{status} to {type(chunk).__name__}, sent {chunk.sends} times")
         given = (chunk, replica, status, self.now, tokens)
-        is_waited_for = request in self.open  # else its client left while it was on trial
+        is_waited_for = request in self.open  # otherwise its client left while the chunk was on trial
         was = Was(bool(chunk.copy_id), chunk.is_blamed, len(replica.chunks) == 1)
         states, failures = self.states(), replica.failures
         self.tell(Dispatcher.answered, *given, replied=chunk, status=status)
-        if status in {424, 500} and (failures + 1) % self.limits.failures == 0:  # one too many in a row
+        if status in {424, 500} and (failures + 1) % self.limits.failures == 0:  # the limit of failures in a row
             assert replica.state is not ReplicaState.ACTIVE
         if status != 200:
-            assert not self.outdone(states), "thrown out though no other did better"
+            assert not self.outdone(states), "a replica was ejected although no other did better"
         else:
             assert self.outdone(states) <= chunk.unanswered_by
         self.note_states(states)
@@ -231,11 +233,11 @@ class History(PoolEvents):
         self.tell(Dispatcher.failed, chunk, replica, failure, self.now)
         if failure is Failure.STARVED:
             assert (replica.state, replica.failures) in {(before, failures), (ReplicaState.DRAINED, failures)}, (
-                "not to blame"
+                "a replica was blamed for a shortage of our own"
             )
         elif failure in {Failure.MALFORMED, Failure.BROKEN}:
-            assert replica.state is not ReplicaState.ACTIVE, "asked on before it has inferred"
-            assert not self.outdone(states), "thrown out though no other did better"
+            assert replica.state is not ReplicaState.ACTIVE, "a replica may get work before it has inferred again"
+            assert not self.outdone(states), "a replica was ejected although no other did better"
         else:
             self.shaken(replica)
         self.note_states(states)
@@ -244,14 +246,14 @@ class History(PoolEvents):
         return {name: replica.state for name, replica in self.dispatcher.replicas.items()}
 
     def outdone(self, before):
-        """Return the names of the replicas that were ejected since."""
+        """Return the names of the replicas that were ejected since the given states."""
         now = self.states()
         return {
             name for name in now if now[name] is ReplicaState.EJECTED and before.get(name) is not ReplicaState.EJECTED
         }
 
     def note_states(self, before):
-        """Note that ejected replicas have to infer twice, and doubted ones once."""
+        """Record that ejected replicas have to infer twice, and doubted ones once."""
         for name, state in self.states().items():
             if state is not before.get(name) and state in {ReplicaState.EJECTED, ReplicaState.DOUBTED}:
                 self.to_infer[name] = 2 if state is ReplicaState.EJECTED else 1
@@ -259,7 +261,7 @@ class History(PoolEvents):
     @precondition(lambda self: any(replica.chunks for replica in self.dispatcher.serving))
     @rule(data=st.data(), then=st.lists(HOW_COPIES_END, max_size=3))
     def hang(self, data, then):
-        """Let one replica be silent for as long as it takes to notice; the others give signs of life."""
+        """Let one replica be silent until this must be noticed, while the others answer probes."""
         silent = data.draw(st.sampled_from([replica for replica in self.dispatcher.serving if replica.chunks]))
         states = [replica.state for replica in self.dispatcher.replicas.values()]
         suspects, serving = states.count(ReplicaState.SUSPECT), states.count(ReplicaState.ACTIVE)
@@ -270,7 +272,7 @@ class History(PoolEvents):
                 self.well_probed(replica.id)
         self.tick_twice()
         if suspects + 1 <= (suspects + serving) / 2 and held.intersection(silent.chunks):
-            assert silent.state is ReplicaState.SUSPECT, "10: a hang is not noticed"
+            assert silent.state is ReplicaState.SUSPECT, "10: a hang was not noticed"
             self.check_hang(silent)
         event(f"hang: {silent.state}, {sum(chunk.copy_id == at.id for chunk, at in self.calls)} copies")
         for first, how in then:
@@ -279,7 +281,7 @@ class History(PoolEvents):
     @precondition(lambda self: any(replica.chunks for replica in self.dispatcher.replicas.values()))
     @rule(data=st.data(), how=st.sampled_from(["drain", "distrust"]))
     def hang_outside(self, data, how):
-        """Let a replica hang that is drained or ejected before its silence is noticed."""
+        """Let a replica hang that is drained or ejected before its hang is noticed."""
         known = [replica for replica in self.dispatcher.replicas.values() if replica.chunks]
         silent = data.draw(st.sampled_from([replica for replica in known if replica.id in self.members] or known))
         if silent.id in self.members:
@@ -290,7 +292,7 @@ class History(PoolEvents):
         self.tick_twice()
         if silent.chunks:
             self.check_hang(silent)
-        event(f"hang of one that is {silent.state}")
+        event(f"hang of a replica in state {silent.state}")
 
     def ready(self):
         """Return the replicas that may get work now."""
@@ -310,7 +312,7 @@ class History(PoolEvents):
         }
         self.now += seconds
         for replica, before in late.items():
-            assert replica.eta(self.now) > before > 0, "10: who is late looks more and more busy"
+            assert replica.eta(self.now) > before > 0, "10: a late replica must look busier as time passes"
         self.tick()
 
     def tick_twice(self):
@@ -320,7 +322,7 @@ class History(PoolEvents):
         self.tick()
 
     def tick(self):
-        """Tick; requests that are too late are given up then, and only then."""
+        """Tick; only then are requests given up whose deadline has passed."""
         known = self.dispatcher.replicas.values()
         before = {replica for replica in known if replica.state is ReplicaState.SUSPECT}
         if self.now - self.ticked_at >= 0.05:
@@ -329,4 +331,4 @@ class History(PoolEvents):
         suspects = {replica for replica in known if replica.state is ReplicaState.SUSPECT}
         if suspects - before:
             active = sum(replica.state is ReplicaState.ACTIVE for replica in known)
-            assert len(suspects) <= active, "10: more than half are suspected"
+            assert len(suspects) <= active, "10: more than half of the replicas are suspect"

@@ -1,4 +1,4 @@
-"""Events of the pool: members come and go, replicas are drained, doubted and probed; `history` has the rest."""
+"""Events of the pool: members are added and removed, replicas are drained, doubted and probed."""
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
@@ -42,7 +42,7 @@ class PoolEvents(RuleBasedStateMachine):
     def drain(self, name):
         self.barred.add(name)
         self.tell(Dispatcher.drain, name)
-        assert all(replica.id != name for replica in self.dispatcher.serving), "11: acknowledged"
+        assert all(replica.id != name for replica in self.dispatcher.serving), "11: a drained replica may get work"
 
     def undrain(self, name):
         if name in self.barred:
@@ -62,14 +62,14 @@ class PoolEvents(RuleBasedStateMachine):
         assert replica.state is not ReplicaState.ACTIVE
 
     def change_model(self):
-        """Change the model; no replica of the former one serves."""
+        """Change the model, so that no replica with the former one serves."""
         self.model += 1
         serving = [
             name for name, replica in self.dispatcher.replicas.items() if replica.state is not ReplicaState.JOINING
         ]
-        self.tell(Dispatcher.change_model, dict.fromkeys(serving, "of the former model"), self.now)
+        self.tell(Dispatcher.change_model, dict.fromkeys(serving, "it has the former model"), self.now)
         assert all(chunk.request not in self.open for chunk, _ in self.calls), (
-            "the former model's answers are not wanted"
+            "answers of the former model are still awaited"
         )
         for name in serving:
             if name in self.dispatcher.replicas:
@@ -81,7 +81,9 @@ class PoolEvents(RuleBasedStateMachine):
         self.tell(Dispatcher.probed, name, "", self.now, ABILITIES, COST)
         replica = self.dispatcher.replicas.get(name)
         if replica is not None and name in self.members - self.barred:
-            assert (replica.state is ReplicaState.ACTIVE) == (self.to_infer[name] == 0), "10: a good probe is believed"
+            assert (replica.state is ReplicaState.ACTIVE) == (self.to_infer[name] == 0), (
+                "10: the state does not follow from the good probes"
+            )
 
     @rule()
     def all_infer(self):
@@ -102,10 +104,10 @@ class PoolEvents(RuleBasedStateMachine):
         before = replica.state
         self.probing.discard(name)
         self.tell(Dispatcher.unprobed, name, self.now)
-        assert replica.state in {before, ReplicaState.DRAINED}, "who was not asked is not to blame"
+        assert replica.state in {before, ReplicaState.DRAINED}, "a replica was blamed although no probe reached it"
 
     def shaken(self, replica):
-        """Note that an ejected replica has to infer twice, counted anew if it was ejected before."""
+        """Record that an ejected replica has to infer twice, counted from now even if it was ejected before."""
         assert replica.state is not ReplicaState.ACTIVE
         if replica.state is ReplicaState.EJECTED:
             self.to_infer[replica.id] = 2

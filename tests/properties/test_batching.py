@@ -1,4 +1,4 @@
-"""Batches keep their bounds, take the oldest, and leave nothing behind."""
+"""Batches keep their bounds and include the oldest input, and every input runs."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,7 +54,7 @@ def test_inputs_of_one_length_fill_the_budget():
     assert len(choose_batch([32] * 100, BatchLimits(tokens=512, padding=0.15, inputs=128))) == 16
 
 
-def test_of_equal_lengths_the_older_run_first():
+def test_among_equal_lengths_the_older_inputs_run_first():
     assert sorted(choose_batch([10] * 5, BatchLimits(tokens=30, padding=0, inputs=128))) == [0, 1, 2]
 
 

@@ -1,4 +1,4 @@
-"""The texts in a body are found if it is of the shape, and a body of another shape is left to a replica."""
+"""A reader finds the texts in a body of its shape, and leaves a body of another shape to a replica."""
 
 from array import array
 
@@ -54,7 +54,7 @@ def test_one_item_of_another_kind_leaves_the_whole_body_to_a_replica(items, odd,
 
 
 @pytest.mark.parametrize("value", [[-1], [2**32], [1.5], [], {}, None, 7, True, [[-1]], [["a"]], [[1], {}]])
-def test_what_is_neither_text_nor_ids_is_left_to_a_replica(value):
+def test_inputs_that_are_neither_text_nor_ids_are_left_to_a_replica(value):
     found = read_inputs(value)
     assert found is None or value == []
 
@@ -86,7 +86,7 @@ def test_a_list_of_lists_is_a_batch_and_a_list_of_one_or_two_texts_is_not(batch)
 
 
 @pytest.mark.parametrize("value", [[], [[]], ["a", "b", "c"], [["a", "b", "c"]], [["a"], "b"], [[1]], None, {"a": 1}])
-def test_what_is_no_batch_of_texts_and_pairs_is_left_to_a_replica(value):
+def test_inputs_that_are_not_texts_and_pairs_are_left_to_a_replica(value):
     assert PREDICT.read("predict", PREDICTIONS, {"inputs": value}, MOST) is None
 
 

@@ -1,4 +1,4 @@
-"""Requests that are sent as one ask the same about their texts as they asked alone, and every other one goes alone."""
+"""Coalesced requests ask for the same as each did alone, and requests that cannot be coalesced are recognised."""
 
 import json
 
@@ -75,8 +75,8 @@ def test_everything_else_goes_to_a_replica_as_it_is(body):
 
 @given(st.lists(texts, min_size=1, max_size=6), options)
 @settings(max_examples=40, deadline=None)
-def test_a_text_is_known_again_whatever_it_was_sent_with(together, others):
-    """A text that killed a replica in a batch is refused alone too, and the other texts are not."""
+def test_a_text_is_recognised_whatever_texts_it_is_sent_with(together, others):
+    """So a text that killed a replica in a batch is recognised alone too, and no other text is."""
     _, rest = read_single(orjson.dumps({"inputs": "a"} | others)) or ("", b"")
     found = fingerprints(together, rest)
     assert found == [number for text in together for number in fingerprints([text], rest)]
@@ -104,5 +104,5 @@ def test_each_request_gets_its_own_vector(vectors, spaced):
         ("/v1/embeddings", b"application/json", False),
     ],
 )
-def test_only_vectors_are_asked_for_together(path, content_type, expected):
+def test_only_requests_for_vectors_are_coalesced(path, content_type, expected):
     assert can_coalesce(path, content_type) is expected

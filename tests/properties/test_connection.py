@@ -1,6 +1,6 @@
-"""Whatever a client sends, in whatever pieces, and whenever it reads, pauses and leaves.
+"""A server's connection under any client, which sends any pieces of bytes, and reads, pauses and leaves at any time.
 
-Its requests are answered right and in order, it costs no more than is stated, and nothing of it stays.
+Requests are answered correctly and in order, the memory for a client stays within its bound, and is released.
 """
 
 import gc
@@ -22,7 +22,7 @@ LIMITS = Limits(header_bytes=600, body_bytes=5000)
 AHEAD = 65_536
 H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAA\r\n"
 FIELDS = [b"", b"X-A: 1\r\n", b"x-b:2\r\nX-C:\t3 \r\n", H2C, b"Upgrade: websocket\r\n", b"Expect: 100-continue\r\n"]
-# What ends the connection, and how it is answered.
+# Bytes that end the connection, and the status of the answer to them.
 ENDS = {
     b"": 0,
     b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\nGET /more HTTP/1.1\r\n": 200,
@@ -59,7 +59,7 @@ def requests(draw) -> Asked:
         framed = b"Content-Length: %d\r\n%b\r\n%b" % (len(body), fields, body)
     else:
         size = draw(st.integers(1, 50))
-        end = draw(st.sampled_from([b"", b";e=1"])) if size >= 40 else b""  # all of them together are limited too
+        end = draw(st.sampled_from([b"", b";e=1"])) if size >= 40 else b""  # all extensions together are limited too
         chunks = [body[at : at + size] for at in range(0, len(body), size)]
         payload = b"".join(b"%X%b\r\n%b\r\n" % (len(chunk), end, chunk) for chunk in chunks)
         trailers = draw(st.sampled_from([b"", b"X-T: 1\r\nX-U: 2\r\n"]))
@@ -68,7 +68,7 @@ def requests(draw) -> Asked:
 
 
 class Trial:
-    """A server, one client, and answers that come at once or when they are asked for."""
+    """A server, one client, and answers that are given at once or in later steps."""
 
     def __init__(self, later: bool) -> None:
         self.loop = Turns()
@@ -90,7 +90,7 @@ class Trial:
         exchange.respond(200, [], exchange.body * int(exchange.target[1:] or b"1"))
 
     def step(self, what: int) -> None:
-        """Something else happens."""
+        """Let the loop turn, an answer be given, or the client read."""
         if what == 0:
             self.loop.turn()
         elif what == 1 and self.held:
@@ -100,7 +100,7 @@ class Trial:
         self.loop.now += 0.001
 
     def finish(self) -> None:
-        """The client reads all, and everything is answered."""
+        """Answer all requests, and let the client read all replies."""
         more = True
         while more:
             more = bool(self.held) or bool(self.wire.unread)
@@ -110,13 +110,13 @@ class Trial:
             more = self.loop.run() or more
 
     def cost(self) -> int:
-        """Bytes of the client's that are kept for it."""
+        """Bytes from the client that the server holds."""
         framing = self.connection._framing
         return len(self.connection._unread) + len(getattr(framing, "_payload", b""))
 
 
 def answers(data: bytes) -> list[tuple[int, bytes]]:
-    """Status and body of each, interim ones left out."""
+    """Status and body of each reply except interim ones."""
     found = []
     while data:
         head, _, data = data.partition(b"\r\n\r\n")
@@ -142,7 +142,7 @@ steps = st.lists(st.sampled_from([0, 0, 0, 1, 1, 7, 5000, 100_000]), max_size=60
 
 @given(asked=asked, end=st.sampled_from(sorted(ENDS)), cuts=cut, doing=steps, later=st.booleans(), half=st.booleans())
 @settings(max_examples=200, deadline=None)
-def test_requests_are_answered_in_order_and_cost_what_is_stated(asked, end, cuts, doing, later, half):
+def test_requests_are_answered_in_order_and_within_the_memory_bound(asked, end, cuts, doing, later, half):
     trial = Trial(later)
     parts = pieces(b"".join(one.data for one in asked) + end, cuts)
     most = max(map(len, parts), default=0)
@@ -171,7 +171,7 @@ def test_requests_are_answered_in_order_and_cost_what_is_stated(asked, end, cuts
     left_after=st.integers(0, 60),
 )
 @settings(max_examples=200, deadline=None)
-def test_of_a_client_that_left_nothing_stays(asked, end, cuts, doing, later, left_after):
+def test_nothing_of_a_client_that_left_is_kept(asked, end, cuts, doing, later, left_after):
     trial = Trial(later)
     gone: list[bool] = []
     parts = pieces(b"".join(one.data for one in asked) + end, cuts)

@@ -1,30 +1,32 @@
-"""The dispatcher under any history of events.
+"""Invariants of the dispatcher under any history of events.
 
-Its invariants, each checked by the methods that carry its number:
+Each is checked by the methods that have its number:
 
-1. Every request is answered exactly once: `check_01_ends_once`, `inv_01_what_is_computed_is_answered`, `teardown`.
+1. Every request is answered exactly once: `check_01_ends_once`, `inv_01_a_computed_request_is_answered`, `teardown`.
 2. An answer has every text's vector, in order: `check_02_no_text_is_missing_or_there_twice`; the bytes of real replies
-   are in tests/e2e/gateway/test_splitting.py. One text's failure is not put on others:
+   are in tests/e2e/gateway/test_splitting.py. A text is not blamed for another text's failure:
    `check_02_a_blamed_text_was_found`, `check_02_not_cut_before_a_second_is_asked`.
-3. Only a replica that has proved itself is asked: `check_03_asked_only_who_inferred`; that one of another model or
-   revision does not is in tests/e2e/gateway/test_calibration.py.
+3. Only a replica that has inferred gets work: `check_03_only_replicas_that_inferred_get_work`; that a replica with
+   another model or revision gets none is tested in tests/e2e/gateway/test_calibration.py.
 4. Work that is done twice is bounded: `inv_04_little_is_sent_again`, `inv_04_a_text_is_at_two_replicas_at_most`; a copy
-   that is cancelled is never answered, for its connection is closed: tests/e2e/gateway/test_silence.py.
-5. Nothing is asked again after its client left or a final answer: `check_05_somebody_waits_for_it`, `check_answered`,
-   `check_05_refused_once_it_is_too_much_for_all`.
+   that is cancelled is never answered, because its connection is closed: tests/e2e/gateway/test_silence.py.
+5. Nothing is sent again after its client left or after a final answer: `check_05_a_client_waits_for_the_chunk`,
+   `check_answered`, `check_05_refused_once_every_replica_answered_429`.
 6. No replica is idle while work waits: `inv_06_no_replica_is_idle_while_work_waits`.
-7. Load returns to zero: `inv_07_load_is_what_is_under_way`, `inv_07_nothing_is_lost`, `teardown`.
-8. Online goes before bulk, and bulk is not put behind bulk that online work waits for: `check_08_online_goes_first`;
-   bulk is not starved: 6, and of what waits behind online work a chunk goes every two seconds: `note_bulk`.
-9. No replica gets more than it takes: `check_09_within_what_it_takes`.
-10. A hang is noticed and made good, a good probe is believed, who is late never looks free:
-    `check_10_a_copy_is_sent_if_somebody_is_free`, and in `History`: `hang`, `well_probed`, `pass_time`, `tick`.
-11. A drained replica gets nothing new, and goes only when it is empty: `check_03_asked_only_who_inferred`,
-    `check_11_forgotten_empty`, and `History.drain`; that a process ends in time is in tests/e2e.
-12. What is refused was never computed, and is told when to come again; waiting bytes are bounded:
+7. Load returns to zero: `inv_07_load_is_the_work_in_progress`, `inv_07_nothing_is_lost`, `teardown`.
+8. Online work goes before bulk work, and bulk work is not queued at a replica where online work waits for bulk work:
+   `check_08_online_goes_first`. Bulk work is not starved: see 6, and a chunk that waits behind online work is sent
+   every two seconds: `note_bulk`.
+9. No replica gets more than it accepts: `check_09_within_the_replicas_limits`.
+10. A hang is noticed and its work sent elsewhere, good probes count, and a late replica never looks free:
+    `check_10_a_copy_is_sent_if_a_replica_is_free`, and in `History`: `hang`, `well_probed`, `pass_time`, `tick`.
+11. A drained replica gets nothing new, and is removed only when it is empty:
+    `check_03_only_replicas_that_inferred_get_work`, `check_11_forgotten_empty`, and `History.drain`; that a process
+    ends in time is tested in tests/e2e.
+12. A refused request was never computed, and has a Retry-After; waiting bytes are bounded:
     `check_12_refused_unasked`, `inv_12_bytes_are_bounded`.
-14. No answer joins what two models computed: `check`.
-13. What is done follows from what happened: `Twins`.
+13. Commands follow from the events alone: `Twins`.
+14. No answer joins results of two models: `check`.
 """
 
 from collections import Counter
@@ -50,26 +52,26 @@ def counted(replica):
 
 
 class Invariants(History):
-    """Invariants of each command, and at any time."""
+    """Invariants of each command, and those that hold at any time."""
 
     def __init__(self):
         super().__init__()
-        self.too_much: dict[Chunk, set[str]] = {}  # replicas that answered 429 with nothing else to do
-        self.copies: Counter[Chunk] = Counter()  # that were sent of what a silent replica held
+        self.too_much: dict[Chunk, set[str]] = {}  # replicas that answered 429 while they had nothing else
+        self.copies: Counter[Chunk] = Counter()  # copies that were sent of chunks at silent replicas
 
     def check(self, command, replied=None, status=200):
         match command:
             case Send(chunk, replica):
-                self.check_03_asked_only_who_inferred(replica)
-                self.check_05_somebody_waits_for_it(chunk, replica)
-                self.check_09_within_what_it_takes(chunk, replica)
+                self.check_03_only_replicas_that_inferred_get_work(replica)
+                self.check_05_a_client_waits_for_the_chunk(chunk, replica)
+                self.check_09_within_the_replicas_limits(chunk, replica)
             case Relay(chunk):
                 assert chunk is replied, "relayed without a reply"
                 self.check_01_ends_once(chunk.request)
                 self.check_02_a_blamed_text_was_found(chunk, status)
             case Join(request):
                 self.check_01_ends_once(request)
-                assert len(self.answered_by[request]) == 1, "14: parts of two models"
+                assert len(self.answered_by[request]) == 1, "14: answers of two models are joined"
                 self.check_02_no_text_is_missing_or_there_twice(request)
             case Refuse(request, error, reason):
                 self.check_01_ends_once(request)
@@ -84,48 +86,48 @@ class Invariants(History):
 
     def check_answered(self, chunk, replica, status, was):
         if status == 422 or (status == 200 and chunk is chunk.request):
-            assert chunk.request not in self.open, "5: a final answer is relayed"
+            assert chunk.request not in self.open, "5: a final answer was not relayed"
         if status == 429 and not was.is_copied:
-            self.check_05_refused_once_it_is_too_much_for_all(chunk, replica, was)
+            self.check_05_refused_once_every_replica_answered_429(chunk, replica, was)
         if status == 424 and not was.is_copied and not was.is_blamed:
             self.check_02_not_cut_before_a_second_is_asked(chunk)
 
     def check_hang(self, silent):
-        self.check_10_a_copy_is_sent_if_somebody_is_free(silent)
+        self.check_10_a_copy_is_sent_if_a_replica_is_free(silent)
 
-    # of a command
+    # checks of a command
 
     def check_01_ends_once(self, request):
         assert request in self.open, "ended twice"
         under_way = [chunk for chunk, _ in self.calls if chunk.request is request]
-        assert all(chunk.is_accused for chunk in under_way), "ended with work under way that is not on trial"
+        assert all(chunk.is_accused for chunk in under_way), "ended with work in progress that is not on trial"
 
     def check_02_no_text_is_missing_or_there_twice(self, request):
         assert sorted(request.handle.answered) == list(range(request.texts))
 
     def check_02_a_blamed_text_was_found(self, chunk, status):
         if status == 424 and chunk.texts > 1 and not chunk.request.handle.is_whole and chunk.sends < self.limits.sends:
-            assert self.dispatcher.repeated_tokens > ENOUGH, "others' texts are blamed"
+            assert self.dispatcher.repeated_tokens > ENOUGH, "texts are blamed for another text's failure"
 
     def check_02_not_cut_before_a_second_is_asked(self, chunk):
         if chunk.request in self.open and any(one.id not in chunk.tried for one in self.dispatcher.serving):
             state = chunk.request.split_state
             assert chunk in state.parts if isinstance(chunk, RequestPart) else state is None
 
-    def check_03_asked_only_who_inferred(self, replica):
+    def check_03_only_replicas_that_inferred_get_work(self, replica):
         assert replica.state is ReplicaState.ACTIVE
         assert replica.id in self.members - self.barred
         assert self.to_infer[replica.id] == 0
 
-    def check_05_refused_once_it_is_too_much_for_all(self, chunk, replica, was):
+    def check_05_refused_once_every_replica_answered_429(self, chunk, replica, was):
         said = self.too_much.setdefault(chunk, set())
         said |= {replica.id} if was.is_alone else set()
         is_over = chunk.request not in self.open
         active = {name for name, one in self.dispatcher.replicas.items() if one.state is ReplicaState.ACTIVE}
         assert is_over == (was.is_alone and bool(active) and active <= said)
 
-    def check_05_somebody_waits_for_it(self, chunk, replica):
-        assert chunk.request in self.open, "sent for nobody"
+    def check_05_a_client_waits_for_the_chunk(self, chunk, replica):
+        assert chunk.request in self.open, "sent without a client that waits"
         assert chunk.request.deadline >= self.ticked_at, "sent too late"
         assert (chunk, replica) not in self.calls, "sent twice at once to one replica"
         if any(other is chunk for other, _ in self.calls):
@@ -145,9 +147,11 @@ class Invariants(History):
             assert not self.waiting_tokens(online=True) - self.accused_tokens(online=True)
             held = counted(command.replica)
             before = held[: held.index(command.chunk)]
-            assert len({chunk.is_online for chunk in before}) < 2, "put behind bulk that online work waits for"
+            assert len({chunk.is_online for chunk in before}) < 2, (
+                "bulk work is queued where online work waits for bulk work"
+            )
 
-    def check_09_within_what_it_takes(self, chunk, replica):
+    def check_09_within_the_replicas_limits(self, chunk, replica):
         is_alone = len(counted(replica)) == 1
         is_within = replica.tokens <= replica.window or any(one in self.starved for one in replica.chunks)
         assert is_alone or (replica.texts <= replica.permits and is_within)
@@ -157,7 +161,7 @@ class Invariants(History):
             assert chunk.texts <= replica.abilities.batch_texts
             assert chunk.texts == 1 or 4 * chunk.tokens <= replica.abilities.body_bytes
 
-    def check_10_a_copy_is_sent_if_somebody_is_free(self, silent):
+    def check_10_a_copy_is_sent_if_a_replica_is_free(self, silent):
         tried = {name for chunk in silent.chunks for name in chunk.tried}
         is_free = any(not other.chunks and other.id not in tried for other in self.ready())
         is_judged = all(chunk.is_accused for chunk in silent.chunks)
@@ -176,7 +180,7 @@ class Invariants(History):
             assert type(error.retry_after_s) is int
             assert error.retry_after_s >= 1
 
-    # at any time
+    # invariants at any time
 
     def waiting_tokens(self, online=None):
         """Return the tokens of open requests that are neither answered nor at a replica."""
@@ -193,7 +197,7 @@ class Invariants(History):
         return sum(chunk.tokens for chunk in self.dispatcher.accused if online in (None, chunk.is_online))
 
     @invariant()
-    def inv_01_what_is_computed_is_answered(self):
+    def inv_01_a_computed_request_is_answered(self):
         for request in self.open:
             assert len(request.handle.answered) < request.texts
 
@@ -202,7 +206,9 @@ class Invariants(History):
         if self.seen:
             bursts = 2 * 4 * Capabilities().batch_tokens
             assert self.dispatcher.repeated_tokens <= 0.15 * self.first_tokens + bursts
-            assert self.dispatcher._requests.sent_tokens == self.first_tokens, "4: what is sent again earns nothing"
+            assert self.dispatcher._requests.sent_tokens == self.first_tokens, (
+                "4: repeated tokens must not count as sent"
+            )
 
     @invariant()
     def inv_04_a_text_is_at_two_replicas_at_most(self):
@@ -227,7 +233,7 @@ class Invariants(History):
         assert len(idle) - any(one.is_isolated for one in idle) <= is_spared
 
     @invariant()
-    def inv_07_load_is_what_is_under_way(self):
+    def inv_07_load_is_the_work_in_progress(self):
         if not self.members:
             return
         for replica in self.dispatcher.replicas.values():
@@ -242,7 +248,7 @@ class Invariants(History):
 
     @invariant()
     def inv_07_nothing_is_lost(self):
-        """Exactly the chunks that are neither answered nor at a replica wait."""
+        """The waiting chunks are exactly those that are neither answered nor at a replica."""
         if self.members:
             assert self.dispatcher.under_way == len(self.open)
             assert self.dispatcher.queued_tokens == self.waiting_tokens()
@@ -259,7 +265,7 @@ class Invariants(History):
             assert sum(held) <= self.limits.queue_bytes or sum(map(bool, held)) == 1
 
     def teardown(self):
-        """Once a replica works and clients wait, every request ends, and none because it took too long."""
+        """Check that every patient request ends once a replica works."""
         if not self.members:
             return
         self.barred |= self.members
@@ -275,7 +281,7 @@ class Invariants(History):
             for chunk, replica in list(self.calls):
                 if (chunk, replica) in self.calls:
                     self.answer(chunk, replica, 200)
-        assert not any(patient[request] for request in self.open), "1: it never ends"
+        assert not any(patient[request] for request in self.open), "1: a request never ends"
         if not self.open:
             assert self.dispatcher.queued_tokens == self.dispatcher.queued_bytes == self.dispatcher.queued == 0
 

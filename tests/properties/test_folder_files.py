@@ -68,7 +68,7 @@ def test_odd_values_are_read_or_refused_by_file(folder, tmp_path_factory, data):
 
 
 def read(folder, pooling, *, ranks):
-    """The error about a folder, or its name if there is none; and its tokenizer, if that is made of other files."""
+    """The error about a folder, or its name if there is none, and its tokenizer if that is made from other files."""
     try:
         return str(folder), read_model(folder, pooling=pooling, ranks=ranks).tokenizer()
     except ModelError as error:

@@ -1,4 +1,4 @@
-"""GPUs are known by their names however a driver decorates them, and chosen without losing or doubling one."""
+"""A GPU's type is found in any form of its name, and a selection has each named GPU once."""
 
 import pytest
 from hypothesis import given

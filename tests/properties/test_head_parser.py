@@ -1,4 +1,4 @@
-"""A request head that the RFC allows is parsed to what it says; one that two parsers could read apart is refused."""
+"""A request head that the RFC allows is parsed as written; one that parsers could read in two ways is refused."""
 
 import pytest
 from hypothesis import given, settings
@@ -46,7 +46,7 @@ def test_any_other_bytes_are_refused_by_name(data):
     try:
         start = read_head(data)
     except RequestError as error:
-        assert "\n" not in str(error)  # noqa: PT017 - what is not refused is checked too
+        assert "\n" not in str(error)  # noqa: PT017 - a head that is not refused is checked too
         assert len(str(error)) < 400  # noqa: PT017
     else:
         assert b"HTTP/1." in data
@@ -54,7 +54,7 @@ def test_any_other_bytes_are_refused_by_name(data):
 
 
 @given(st.integers(0, 10**18 - 1), st.integers(0, 9), st.integers(1, 3))
-def test_a_length_is_read_with_leading_zeros_and_repeated_if_it_is_equal(length, zeros, times):
+def test_a_length_may_have_leading_zeros_and_be_repeated(length, zeros, times):
     line = b"Content-Length: " + b"0" * zeros + b"%d" % length
     start = read_head(head(*[line] * times))
     assert start.length == length
@@ -195,14 +195,14 @@ def test_many_fields_are_refused():
 @given(st.data())
 @settings(max_examples=60, deadline=None)
 def test_a_sound_head_is_never_refused_before_it_is_complete(data):
-    """A client may send its head byte by byte."""
+    """A client may send its head byte by byte, so every beginning of a sound head is accepted."""
     whole = head(b"X-A: 1", line=data.draw(tokens) + b" /p HTTP/1.1")
     for end in range(1, len(whole)):
         check_beginning(bytearray(whole[:end]), max(0, end - 1), 1000)
 
 
 @pytest.mark.parametrize("data", [b"\x16\x03\x01", b" GET", b"GET / HTTP/1.1\nHost: h", b"\r\r", b"A" * 41, b"{}"])
-def test_what_cannot_become_a_head_is_refused_at_once(data):
+def test_bytes_that_cannot_begin_a_head_are_refused_at_once(data):
     with pytest.raises(MalformedRequest, match="it begins with"):
         check_beginning(bytearray(data), 0, 1000)
 

@@ -1,4 +1,4 @@
-"""What is recognised by its bytes is what the parser would have made of it, for requests and for replies."""
+"""A head that is recognised by its bytes has the same meaning as if it were parsed, for requests and for replies."""
 
 import asyncio
 
@@ -61,7 +61,7 @@ def test_a_head_that_comes_again_is_the_same_request_with_its_own_body(headers, 
     after=fields,
 )
 @settings(max_examples=40, deadline=None)
-def test_heads_that_differ_in_the_length_of_the_body_are_told_what_is_theirs(bodies, name, after):
+def test_heads_that_differ_only_in_the_body_length_get_their_own_bodies(bodies, name, after):
     async def go():
         server = Server(lambda exchange: exchange.respond(200, exchange.headers, exchange.body))
         await server.start()
@@ -98,14 +98,14 @@ def test_a_head_that_is_known_excuses_neither_a_wrong_length_nor_one_over_the_li
         assert await answer(b"20", b"x" * 20) == b"HTTP/1.1 200 OK"
         assert b" 413 " in await answer(b"21", b"x" * 21)
         assert b" 400 " in await answer(b"+3", b"abc")
-        assert await answer(b"5", b"abc") == b""  # it never became whole
+        assert await answer(b"5", b"abc") == b""  # the body never became complete
         assert len(server.heads) == 1
         await server.stop(0)
 
     asyncio.run(go())
 
 
-def test_empty_lines_before_a_request_are_no_head():
+def test_empty_lines_before_a_request_are_ignored():
     seen: list[bytes] = []
 
     def answer(exchange: Exchange) -> None:

@@ -51,7 +51,7 @@ labels = st.dictionaries(st.integers(0, 99), texts, min_size=1, max_size=5).filt
 def test_the_fields_are_teis_in_teis_order_and_then_ours(given_settings, late_interaction, precision):
     found = info(SPEC, given_settings, late_interaction=late_interaction, precision=precision)
     assert [*found] == [*TEI_FIELDS, "engine"]
-    assert orjson.loads(orjson.dumps(found)) == found, "labels are numbered by strings, as JSON has keys"
+    assert orjson.loads(orjson.dumps(found)) == found, "numbers of labels are strings, as keys in JSON are"
     assert found["served_model_name"] == (given_settings.served_model_name or given_settings.model)
     for name in ("max_concurrent_requests", "max_client_batch_size", "max_batch_tokens", "auto_truncate"):
         assert found[name] == getattr(given_settings, name)
@@ -59,7 +59,7 @@ def test_the_fields_are_teis_in_teis_order_and_then_ours(given_settings, late_in
 
 
 @given(settings, st.sampled_from(Pooling))
-def test_a_gateway_reads_an_embedders_info_as_what_it_is(given_settings, pooling):
+def test_a_gateway_recognises_an_embedder_by_its_info(given_settings, pooling):
     spec = replace(SPEC, pooling=pooling)
     found = Fingerprint.of(info(spec, given_settings, late_interaction=False, precision="float32"))
     assert (found.task, found.pooling, found.labels) == ("embedding", pooling.value, "{}")
@@ -67,7 +67,7 @@ def test_a_gateway_reads_an_embedders_info_as_what_it_is(given_settings, pooling
 
 
 @given(labels, st.sampled_from(["reranker", "classifier"]))
-def test_labels_are_told_both_ways_and_read_again(id2label, kind):
+def test_labels_are_listed_in_both_directions(id2label, kind):
     ((task, told),) = model_type(
         replace(SPEC, pooling=None, kind=kind, id2label=id2label), late_interaction=False
     ).items()

@@ -1,5 +1,7 @@
-"""Who answers, works or loads lives; who is silent and does nothing is found out in time; our own standing still counts
-for nothing."""
+"""A child that answers, works or loads is not hung; one that is silent and idle is found out in time.
+
+Time in which this process itself stood still does not count.
+"""
 
 from math import inf
 
@@ -30,7 +32,7 @@ def look(activity: Activity | None = NOTHING, *, answered: bool | None = False, 
 
 
 def until_hung(limits: Bounds, *looks: Observation, most: int = 400) -> float:
-    """After how many seconds of looks like these, again and again, a child hangs; inf if it does not."""
+    """Seconds of these observations, repeated in turns, after which a child counts as hung; inf if it never does."""
     life, passed_s = Silence(), 0.0
     for number in range(most):
         seen = looks[number % len(looks)]
@@ -42,29 +44,31 @@ def until_hung(limits: Bounds, *looks: Observation, most: int = 400) -> float:
 
 
 @given(after_s, st.sampled_from([NOTHING, STOPPED]), lateness)
-def test_who_is_silent_and_does_nothing_hangs_after_its_bound_and_hardly_later(after_s, activity, late_s):
+def test_a_silent_idle_child_is_hung_soon_after_its_bound(after_s, activity, late_s):
     hung_s = until_hung(bounds(Phase.READY, after_s), look(activity, late_s=late_s))
     assert after_s <= hung_s <= after_s + 2 * (PERIOD_S + LATE_S)
 
 
 @given(after_s, st.lists(activities | st.none(), min_size=1, max_size=8), st.integers(0, 3))
-def test_who_answers_now_and_then_lives_whatever_it_does(after_s, seen, gap):
+def test_a_child_that_answers_now_and_then_is_not_hung(after_s, seen, gap):
     silence = [look(activity) for activity in seen * gap][: int(after_s / PERIOD_S) - 1]
     assert until_hung(bounds(Phase.READY, after_s), look(answered=True), *silence) == inf
 
 
 @given(after_s, st.floats(0.03, 4.0))
-def test_who_works_is_given_a_longer_bound_but_not_for_ever(after_s, rate):
+def test_a_working_child_has_a_longer_but_finite_bound(after_s, rate):
     life, passed_s = Silence(), 0.0
     while not life.is_hung(bounds(Phase.READY, after_s)):
         life = life.after(look(Activity(rate * passed_s, 0, is_stopped=False, is_busy=False)))
         passed_s += PERIOD_S
     assert passed_s >= 6 * after_s
-    assert until_hung(bounds(Phase.READY, after_s), look(None)) >= 6 * after_s, "nobody knows what it does"
+    assert until_hung(bounds(Phase.READY, after_s), look(None)) >= 6 * after_s, (
+        "a child whose activity is unknown has the longer bound"
+    )
 
 
 @given(after_s, st.sampled_from(["works", "reads"]))
-def test_who_waits_for_a_core_or_a_disk_or_reads_a_little_is_not_idle(after_s, how):
+def test_a_child_that_waits_for_a_core_or_a_disk_or_reads_is_not_idle(after_s, how):
     life, done = Silence(), 0
     for _ in range(int(2 * after_s / PERIOD_S)):
         done += 1_000_000 if how == "reads" else 0
@@ -73,7 +77,7 @@ def test_who_waits_for_a_core_or_a_disk_or_reads_a_little_is_not_idle(after_s, h
 
 
 @given(after_s, st.floats(0.0, 0.015))
-def test_a_clock_that_ticks_in_one_that_hangs_is_no_work(after_s, rate):
+def test_a_timer_in_a_hung_child_does_not_count_as_work(after_s, rate):
     life, passed_s = Silence(), 0.0
     while not life.is_hung(bounds(Phase.READY, after_s)):
         life = life.after(look(Activity(rate * passed_s, 0, is_stopped=False, is_busy=False)))
@@ -82,7 +86,7 @@ def test_a_clock_that_ticks_in_one_that_hangs_is_no_work(after_s, rate):
 
 
 @given(after_s, st.lists(st.tuples(pauses, st.sampled_from([NOTHING, STOPPED, None])), max_size=20))
-def test_our_own_standing_still_is_nobodys_silence(after_s, stood):
+def test_time_in_which_this_process_stood_still_does_not_count(after_s, stood):
     life = Silence()
     for pause_s, activity in stood:
         life = life.after(look(activity, late_s=pause_s))
@@ -92,12 +96,12 @@ def test_our_own_standing_still_is_nobodys_silence(after_s, stood):
 
 
 @given(after_s, pauses)
-def test_we_who_are_always_late_still_find_out(after_s, late_s):
+def test_a_hang_is_found_even_if_every_look_is_late(after_s, late_s):
     assert until_hung(bounds(Phase.READY, after_s), look(late_s=late_s)) < inf
 
 
 @given(after_s, st.lists(st.integers(0, 20_000_000), min_size=2, max_size=50))
-def test_who_loads_from_a_slow_disk_lives_as_long_as_anything_comes(after_s, portions):
+def test_a_child_that_loads_from_a_slow_disk_is_not_hung_while_bytes_arrive(after_s, portions):
     life, done, dry_s = Silence(), 0, 0.0
     for portion in portions * 4:
         done += portion
@@ -107,7 +111,7 @@ def test_who_loads_from_a_slow_disk_lives_as_long_as_anything_comes(after_s, por
 
 
 @given(after_s)
-def test_who_loads_may_wait_longer_than_who_serves_but_not_stopped(after_s):
+def test_a_loading_child_has_a_longer_bound_unless_it_is_stopped(after_s):
     loading = bounds(Phase.STARTING, after_s)
     assert until_hung(loading, look(NOTHING)) >= 6 * after_s
     assert until_hung(loading, look(STOPPED)) <= after_s + 2
@@ -115,7 +119,7 @@ def test_who_loads_may_wait_longer_than_who_serves_but_not_stopped(after_s):
 
 
 @given(after_s)
-def test_who_is_told_to_end_and_is_silent_gets_a_moment(after_s):
+def test_a_silent_stopping_child_gets_a_short_bound(after_s):
     ending = bounds(Phase.STOPPING, after_s)
     assert until_hung(ending, look(NOTHING)) <= 6
     assert until_hung(ending, look(Activity(1.0, 0, is_stopped=False, is_busy=True))) <= 14
@@ -127,11 +131,11 @@ def test_zero_is_never(phase):
     assert phase is Phase.STOPPING or until_hung(bounds(phase, 0), look(STOPPED)) == inf
 
 
-def test_a_stopped_process_counts_though_another_of_the_child_answers():
+def test_a_stopped_process_counts_although_another_process_of_the_child_answers():
     assert until_hung(bounds(Phase.READY, 20), look(STOPPED, answered=True)) <= 22
 
 
-def test_what_we_could_not_ask_is_no_silence():
+def test_a_child_that_could_not_be_asked_is_not_silent():
     assert until_hung(bounds(Phase.READY, 1), look(NOTHING, answered=None)) == inf
 
 

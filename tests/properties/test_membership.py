@@ -28,7 +28,7 @@ json = st.recursive(
 
 
 @given(endpoints, st.data())
-def test_what_was_written_is_read(written, data):
+def test_a_written_list_is_read_back(written, data):
     drained = {one.id: data.draw(st.booleans()) for one in written if data.draw(st.booleans())}
     rows = [one.to_json() | ({"drained": drained[one.id]} if one.id in drained else {}) for one in written]
     assert Membership.of(orjson.dumps(rows)) == Membership(tuple(written), drained)
@@ -90,7 +90,7 @@ def test_any_other_json_is_refused_or_names_replicas_that_can_be_asked(value):
 
 
 @given(st.binary(max_size=40))
-def test_bytes_that_are_no_json_are_refused(body):
+def test_bytes_that_are_not_json_are_refused(body):
     try:
         orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -1,4 +1,4 @@
-"""A model folder with arbitrary content is loaded, or refused with the file and its fault."""
+"""A model folder with arbitrary content is loaded, or refused with an error that names the file and its fault."""
 
 import json
 import shutil
@@ -37,7 +37,7 @@ def replaced(file: Path, data: bytes) -> None:
 
 
 def refusal(folder: Path, pooling: Pooling | None = None) -> str:
-    """The error about the folder, or its name if it is loaded."""
+    """The error about the folder, or the folder's name if it is loaded."""
     try:
         build_graph(read_model(folder, pooling=pooling))
     except ModelError as error:

@@ -1,4 +1,4 @@
-"""nginx's configuration names each replica exactly once, and no reason of a failure can add a directive to it."""
+"""nginx's configuration names each serving replica exactly once, and no text of a failure can add a directive to it."""
 
 import re
 
@@ -15,7 +15,7 @@ evil = st.text(st.sampled_from("ab #;{}\n\r\t\x0b\x85\u2028'\"$"), max_size=40)
 
 
 def directives(text: str) -> list[list[str]]:
-    """The words of each directive, as nginx reads them: a comment ends at a line feed alone."""
+    """The words of each directive, as nginx reads them: a comment ends only at a line feed."""
     bare = "\n".join(line for line in text.split("\n") if not line.lstrip(" ").startswith("#"))
     return [part.split() for part in re.split(r"[;{}]", re.sub(r"'[^']*'", "text", bare)) if part.split()]
 

@@ -1,4 +1,4 @@
-"""A reply's bytes outside its body are bounded, and a body is not, however a server sends them."""
+"""A reply's bytes outside its body are bounded, and those of its body are not, however a server sends them."""
 
 import pytest
 from hypothesis import given
@@ -70,7 +70,7 @@ def test_interim_replies_are_bounded():
 
 
 @pytest.mark.parametrize("status", [0, 1, 99])
-def test_a_status_below_100_is_none(status):
+def test_a_status_below_100_is_a_fault(status):
     overhead = Overhead()
     assert not overhead.add_head(status)
     assert overhead.fault == f"status {status} is not an HTTP status"

@@ -1,4 +1,4 @@
-"""Cores are shared fairly: never more threads than cores where that can be, never a replica without one."""
+"""Cores are shared evenly: every replica has a thread, and threads exceed cores only if replicas do."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +23,7 @@ def test_no_core_that_could_be_given_to_each_replica_is_left_over(replicas, core
 
 
 @given(st.integers(1, 1024), replicas, cores)
-def test_what_was_asked_for_is_given(wanted, replicas, cores):
+def test_a_given_number_is_used_unchanged(wanted, replicas, cores):
     assert worker_threads(wanted, replicas=replicas, cores=cores) == wanted
     assert replica_count(wanted) == wanted
 

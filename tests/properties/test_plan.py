@@ -1,4 +1,4 @@
-"""Whatever the settings and the machine are, the plan of a fleet holds together."""
+"""The plan of a fleet is consistent for any settings and any machine."""
 
 from collections import Counter
 from pathlib import Path
@@ -37,7 +37,7 @@ settings = st.fixed_dictionaries({}, optional=keys).map(lambda flags: load(None,
 
 
 def plan_of(found: Settings, machine: Machine) -> list[ChildSpec]:
-    """The plan; none for settings that contradict the machine."""
+    """The plan; empty for settings that contradict the machine."""
     try:
         return make_plan(found, machine, sockets=Path("/s"))
     except UsageError as error:

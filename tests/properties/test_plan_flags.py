@@ -1,4 +1,4 @@
-"""The flags that a plan writes are read back by the verbs as the same settings, whatever the values are."""
+"""The verbs read the flags of a plan as the same settings, for any values."""
 
 from dataclasses import asdict
 

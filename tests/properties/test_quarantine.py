@@ -1,7 +1,7 @@
-"""The dispatcher among requests that end whoever computes them: any of them may, alone or as one text of several.
+"""The dispatcher among requests that kill the replicas which compute them, alone or as one text of several.
 
-Whatever comes in whatever order: a request costs at most one replica more once it is known that one died with it; who
-is accused is tried alone, and never at the last replica while others are down; the innocent are answered.
+In any order of events: once it is known that a replica died with a request, the request kills at most one more; an
+accused chunk is tried alone, and never at the last replica while others are down; innocent requests are answered.
 """
 
 from collections import Counter
@@ -66,11 +66,12 @@ class Poisoned(RuleBasedStateMachine):
     """Clients, and replicas that die of some texts.
 
     Attributes:
-        open: requests that are not over.
-        calls: chunk and replica → when it was sent, as a count.
-        accused: texts that a replica died with, until one of them is computed alone.
-        known: fingerprint of a chunk → the count at which a first death with its poison was known.
-        deaths: fingerprint of a chunk → replicas that its own poison ended, of those that it went to afterwards.
+        open: Open requests.
+        calls: Number of each call, counted in the order of sending, by chunk and replica.
+        accused: Texts that a replica died with, until one of them is computed alone.
+        known: Number of the latest call when the first death with a chunk's poison was known, by the chunk's
+            fingerprint.
+        deaths: Number of replicas that a chunk's own poison killed with calls after that, by the chunk's fingerprint.
     """
 
     @initialize(poison=st.sets(ONE, max_size=3), many=st.integers(1, 4))
@@ -87,12 +88,12 @@ class Poisoned(RuleBasedStateMachine):
         self.probing = set()
         self.wanted = []
         self.is_obeying = False
-        self.outside = False  # somebody killed a replica from outside
+        self.outside = False  # whether a replica was killed from outside
         self.tell(self.dispatcher.set_members(NAMES[:many], self.now))
         self.all_infer()
 
     def tell(self, commands, replied=None):
-        """Do what the dispatcher wants, one thing after the other: to do one may be an event, of which more follow."""
+        """Execute the dispatcher's commands one after the other; each may cause an event with further commands."""
         for command in commands or ():
             if isinstance(command, Send):
                 self.check_sent(command.chunk, command.replica)
@@ -116,8 +117,8 @@ class Poisoned(RuleBasedStateMachine):
             case Join(request):
                 del self.open[request]
             case Refuse(request, error, _):
-                assert isinstance(error, QueryOfDeath), "nothing else is a reason here"
-                assert self.outside or self.poison.intersection(request.handle.words), "an innocent one is refused"
+                assert isinstance(error, QueryOfDeath), "no other reason for a refusal is possible here"
+                assert self.outside or self.poison.intersection(request.handle.words), "an innocent request is refused"
                 event("refused")
                 del self.open[request]
             case Separate(request):
@@ -137,7 +138,7 @@ class Poisoned(RuleBasedStateMachine):
             assert serving or not others, "a trial at the last replica while others are down"
             event("trial")
         else:
-            assert not self.accused.intersection(words(chunk)), "who is accused goes with others"
+            assert not self.accused.intersection(words(chunk)), "an accused text is sent with others"
 
     def arrive(self, request):
         self.open[request] = None
@@ -172,7 +173,7 @@ class Poisoned(RuleBasedStateMachine):
         self.run(*data.draw(st.sampled_from(sorted(self.calls, key=self.calls.__getitem__))))
 
     def run(self, chunk, replica):
-        """What a replica computes ends it, or is answered."""
+        """Let a replica compute a chunk, which kills it or is answered."""
         if self.poison.intersection(words(chunk)):
             asked = together(chunk.fingerprints)
             if self.calls[chunk, replica] > self.known.get(asked, self.count):
@@ -185,7 +186,7 @@ class Poisoned(RuleBasedStateMachine):
         self.tell(self.dispatcher.answered(chunk, replica, 200, self.now), chunk)
 
     def die(self, replica):
-        """All connections end at once; the gateway hears of one after the other."""
+        """Let a replica die: all its connections end, and are reported one after the other."""
         lost = [chunk for chunk, at in self.calls if at is replica]
         for chunk in lost:
             if (chunk, replica) in self.calls:
@@ -201,7 +202,7 @@ class Poisoned(RuleBasedStateMachine):
     @precondition(lambda self: self.calls)
     @rule(data=st.data())
     def kill(self, data):
-        """From outside: none of what it had is guilty, and one that was on trial may be taken to be."""
+        """Kill a replica from outside; nothing that it had is guilty, but a chunk on trial may be judged so."""
         replica = data.draw(st.sampled_from(sorted({at for _, at in self.calls}, key=lambda one: one.id)))
         self.outside = True
         self.die(replica)
@@ -220,7 +221,7 @@ class Poisoned(RuleBasedStateMachine):
         self.now += seconds
         self.tell(self.dispatcher.tick(self.now))
 
-    # what must hold
+    # invariants
 
     @invariant()
     def nothing_is_lost(self):
@@ -233,7 +234,7 @@ class Poisoned(RuleBasedStateMachine):
             assert all(count <= 1 for count in self.deaths.values())
 
     def teardown(self):
-        """Everything ends, once replicas come back whenever they have died."""
+        """Check that every request ends if replicas come back whenever they have died."""
         if not hasattr(self, "dispatcher"):
             return
         for _ in range(200):
@@ -243,7 +244,7 @@ class Poisoned(RuleBasedStateMachine):
                 if (chunk, replica) in self.calls:
                     self.run(chunk, replica)
             self.all_infer()
-        assert not self.open, "it never ends"
+        assert not self.open, "a request never ends"
         assert self.dispatcher.queued_tokens == self.dispatcher.queued == 0
         assert self.dispatcher.quarantine.cell is None or self.calls
 

@@ -1,4 +1,4 @@
-"""The queues keep their order and count, whatever is put in, taken out or given back."""
+"""The queues keep their order and their counts, whatever is pushed, removed or given back."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +17,7 @@ requests = st.lists(
     min_size=1,
     max_size=8,
 )
-# Places of chunks to take out after each one that is put in.
+# Places of the chunks to remove after each push.
 removals = st.lists(st.lists(st.integers(0, 7), max_size=3), min_size=8, max_size=8)
 
 
@@ -43,7 +43,7 @@ def test_online_chunks_leave_by_deadline_or_by_arrival_and_equals_in_order(chunk
 
 
 def test_chunks_that_were_taken_out_leave_no_memory_behind():
-    """Clients that leave take their chunks out of the middle; a heap that kept them would grow without end."""
+    """When clients leave, their chunks are removed from the middle; a heap that kept them would grow without end."""
     queue = OnlineQueue()
     first = divisible([1], online=True, now=0.0, timeout_s=1.0)
     queue.push(first)

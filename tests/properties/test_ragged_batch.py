@@ -1,4 +1,4 @@
-"""The layout of a ragged batch is right for any lengths."""
+"""The layout of a ragged batch is correct for any lengths."""
 
 from itertools import pairwise
 

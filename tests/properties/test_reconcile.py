@@ -1,4 +1,4 @@
-"""Whatever happens to children, in whatever order, the fleet comes to be what is wanted, and no restart is too soon."""
+"""After any events of children, the fleet reaches the desired state, and no restart is too soon."""
 
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -26,7 +26,7 @@ steps = st.lists(
 
 @dataclass
 class World:
-    """Processes that do as they are told, or die."""
+    """Processes that start and stop as commanded, or die."""
 
     backoff: Backoff
     now: float = 0.0
@@ -70,7 +70,7 @@ class World:
             self.reconcile()
 
     def settle(self) -> None:
-        """Nothing dies any more: those that were told to end do, those that were started get ready."""
+        """Let stopping children end and starting ones get ready, without further deaths."""
         for _ in range(10):
             for name, child in self.children.items():
                 if child.phase is Phase.STOPPING:
@@ -83,7 +83,7 @@ class World:
 
 
 @given(backoffs, steps)
-def test_the_fleet_comes_to_be_what_is_wanted_and_then_nothing_is_done(backoff, steps):
+def test_the_fleet_reaches_the_desired_state_and_then_nothing_is_done(backoff, steps):
     world = World(backoff)
     world.play(steps)
     world.settle()

@@ -1,4 +1,4 @@
-"""The answers in a compact list are found where they end; a list that is written otherwise is left to the parser."""
+"""The ends of the answers in a compact list are found; a list in another form is left to the parser."""
 
 import json
 import re
@@ -29,7 +29,7 @@ SHAPES = {
 
 
 def slices(reply: bytes, ends: list[int]) -> list[bytes]:
-    """The answers that the ends delimit: the first starts at 1, each other one behind a comma."""
+    """The answers that the ends delimit: the first starts at index 1, each other one after a comma."""
     return [reply[start:end] for start, end in zip([1, *(end + 1 for end in ends)], ends, strict=False)]
 
 

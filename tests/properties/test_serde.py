@@ -1,4 +1,4 @@
-"""The second reading of JSON agrees with two other parsers, and with the first reading on bodies that this takes."""
+"""The second reading of JSON agrees with two other parsers, and with the first reading on bodies that this accepts."""
 
 import json
 
@@ -61,7 +61,7 @@ SPLICES = [
 
 @given(value=values)
 @settings(max_examples=200, deadline=None)
-def test_a_value_is_what_was_written(value):
+def test_a_value_is_read_as_it_was_written(value):
     text = orjson.dumps(value)
     reader = JsonReader(text)
     assert ANYTHING.read(reader, "") == orjson.loads(text)
@@ -69,7 +69,7 @@ def test_a_value_is_what_was_written(value):
 
 
 def strict_end(body: bytes) -> int:
-    """Where the standard library's parser ends the first value; -1 if there is none."""
+    """Index after the first value, by the standard library's parser; -1 if there is none."""
 
     def refuse(name):
         raise ValueError(name)
@@ -84,7 +84,7 @@ def strict_end(body: bytes) -> int:
 
 
 def skipped_end(body: bytes) -> int:
-    """Where ours does."""
+    """Index after the first value, by our reader; -1 if there is none."""
     reader = JsonReader(body)
     try:
         reader.skip()
@@ -95,7 +95,7 @@ def skipped_end(body: bytes) -> int:
 
 @st.composite
 def damaged(draw):
-    """A good body with some bytes put in, cut out or written twice."""
+    """A good body with some bytes inserted, removed or doubled."""
     body = draw(st.sampled_from(GOOD))
     for _ in range(draw(st.integers(0, 3))):
         start = draw(st.integers(0, len(body)))
@@ -107,8 +107,8 @@ def damaged(draw):
 @given(body=damaged())
 @example(body=b'{"a":1e5,"b":[{},[]],"c":"\\ud800"}x')
 @settings(max_examples=200, deadline=None)
-def test_what_is_skipped_is_what_the_standard_library_takes(body):
-    assume(body.lstrip()[:1] in b"{[")  # of ``5e`` the other parser takes the 5
+def test_skipped_values_are_those_that_the_standard_library_accepts(body):
+    assume(body.lstrip()[:1] in b"{[")  # the other parser would accept the 5 of ``5e``
     assert skipped_end(body) == strict_end(body)
 
 

@@ -1,4 +1,4 @@
-"""Whatever a file, a variable or a flag holds is a value or a fault in words, and never the end of a verb."""
+"""Any content of a file, a variable or a flag is a value or a fault with a message, and never crashes a verb."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -59,7 +59,7 @@ def test_bytes_are_a_table_or_a_fault(content):
 
 
 @given(st.sets(st.from_regex(r"EMBEDFLEET(_[A-Z]{1,5}){0,2}", fullmatch=True)), st.sampled_from(["tcp", "udp", "sctp"]))
-def test_whatever_services_kubernetes_has_none_of_their_variables_is_taken_for_ours(names, protocol):
+def test_variables_of_kubernetes_services_are_never_taken_for_ours(names, protocol):
     env = {name: text for service in names for name, text in of_service(service, protocol).items()}
     known = {variable(key) for key in KEYS}
     sorted_ = sort_variables(env, known)

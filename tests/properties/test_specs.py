@@ -1,4 +1,4 @@
-"""A container's fingerprint changes with every field but the place of its image's tar; what it computes with few."""
+"""Fields of a container's spec: all but the image's tars change its fingerprint, and few change what it computes."""
 
 from dataclasses import fields, replace
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_every_field_is_tried():
 
 
 @given(specs, st.sampled_from(sorted(VALUES)), st.data())
-def test_one_changed_field_is_another_container_unless_it_is_where_the_image_came_from(spec, name, data):
+def test_any_changed_field_except_the_image_tars_changes_the_fingerprint(spec, name, data):
     changed = replace(spec, **{name: data.draw(VALUES[name])})
     is_other = getattr(changed, name) != getattr(spec, name) and name != "tars"
     assert (changed.fingerprint != spec.fingerprint) == is_other
@@ -46,7 +46,7 @@ def test_one_changed_field_is_another_container_unless_it_is_where_the_image_cam
 
 
 @given(specs, st.text("abc", min_size=1, max_size=4), st.text("def", min_size=1, max_size=4))
-def test_what_is_computed_depends_on_the_folders_name_and_not_on_where_it_lies(spec, one, other):
+def test_results_depend_on_the_name_of_the_model_folder_and_not_on_its_place(spec, one, other):
     assert replace(spec, model=f"/{one}/m").computes == replace(spec, model=f"/{other}/m").computes
     assert replace(spec, weights=one).computes != replace(spec, weights=other).computes
     assert replace(spec, model=f"/x/{one}").computes != replace(spec, model=f"/x/{other}").computes

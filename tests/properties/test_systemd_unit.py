@@ -1,4 +1,4 @@
-"""Every word of a unit reaches the program as it was given, whatever characters it has."""
+"""Every word of a systemd unit reaches the program unchanged, whatever its characters."""
 
 import re
 from pathlib import Path
@@ -62,7 +62,7 @@ def test_a_variable_has_its_value_and_a_dollar_is_not_doubled(environment):
 
 
 @given(st.lists(any_words, max_size=4))
-def test_reload_is_told_where_the_settings_are_and_nothing_else(arguments):
+def test_reload_gets_the_flags_for_the_place_of_the_settings_and_no_others(arguments):
     given_ = [*arguments, "--config=/a b.toml", "--state-dir=/s"]
     (line,) = lines(unit(arguments=given_), "ExecReload")
     expected = [word for word in given_ if word.startswith(("--config=", "--state-dir="))]

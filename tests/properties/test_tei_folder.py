@@ -1,4 +1,4 @@
-"""Whatever a folder's JSON says, there is a verdict; and what is rewritten by it needs nothing more."""
+"""Any JSON in a model folder gets a verdict, and a folder that is rewritten by its verdict needs no further change."""
 
 from dataclasses import replace
 
@@ -40,7 +40,7 @@ TARGETS = st.builds(
 
 @st.composite
 def folders(draw):
-    """A folder of some family, of which some files and values are anything."""
+    """A folder of some family, with arbitrary content in some files and values."""
     steps = draw(st.permutations([*NEW, "LSTM"]))[: draw(st.integers(0, 4))]
     rows = modules("Transformer", *steps, new=draw(st.booleans()))
     files = FILES | {"config.json": draw(st.sampled_from([*CONFIGS, RANKER["config.json"]])), "modules.json": rows}

@@ -1,4 +1,4 @@
-"""TEI's flags are read back as they were meant, each flag stands once, and no release is told what it does not know."""
+"""TEI's flags are read back with their values, each occurs once, and no release gets a flag that it does not know."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +25,7 @@ def flags_of(options: EngineOptions, version: str, length: int = 0) -> tuple[str
 
 
 @given(records(EngineOptions), st.integers(0, 10**6))
-def test_what_clients_see_comes_back(options, length):
+def test_flags_that_clients_notice_are_read_back(options, length):
     flags = flags_of(options, "1.9.3", length)
     names = [flag.partition("=")[0] for flag in flags]
     assert len(set(names)) == len(names)
@@ -45,7 +45,7 @@ def test_what_clients_see_comes_back(options, length):
 
 
 @given(releases, st.booleans(), words)
-def test_a_release_is_told_only_what_it_knows(version, truncates, name):
+def test_a_release_gets_only_flags_that_it_knows(version, truncates, name):
     release = parse_version(version)
     try:
         flags = flags_of(EngineOptions(auto_truncate=truncates, served_model_name=name), version)

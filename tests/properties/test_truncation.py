@@ -1,4 +1,4 @@
-"""Our truncation before special tokens are added equals that of the tokenizers library."""
+"""Our truncation, which comes before special tokens are added, gives the same as that of the tokenizers library."""
 
 from functools import cache
 

@@ -9,7 +9,7 @@ from embedfleet.gateway.dispatch.request import Chunk, Handle, Request, RequestP
 
 
 class Texts(Handle):
-    """Texts of a request that cost so many tokens.
+    """Texts of a request with given costs.
 
     Args:
         costs: Tokens of each text.
@@ -45,7 +45,7 @@ class Texts(Handle):
 
 
 def divisible(costs, *, online, now, timeout_s=100.0, **texts) -> Request:
-    """A request of texts that cost so many tokens; ``texts`` are further arguments of `Texts`."""
+    """A request of texts with given costs; ``texts`` are further arguments of `Texts`."""
     return Request(
         Texts(costs, **texts),
         tokens=sum(costs),
@@ -75,15 +75,17 @@ def items(chunk) -> list[int]:
 
 
 class Twins:
-    """Two dispatchers that get the same events and must return the same commands: no chance, no clock, no addresses.
+    """Two dispatchers that get the same events and must return the same commands.
+
+    So commands cannot depend on chance, a clock or addresses of objects.
 
     Attributes:
-        first: Dispatcher that the tests look at.
+        first: Dispatcher that the tests examine.
     """
 
     def __init__(self, limits):
         self.first, self._second = Dispatcher(limits), Dispatcher(limits)
-        self._chunks: dict[Chunk, Chunk] = {}  # the first's → the second's
+        self._chunks: dict[Chunk, Chunk] = {}  # chunk of the first → chunk of the second
 
     def tell(self, what, *given):
         """Report an event, as a method of `Dispatcher`; return the answer of the first one."""

@@ -1,4 +1,4 @@
-"""Failures that every fleet must hide from its clients, whatever runs its replicas."""
+"""Faults that every fleet must hide from its clients, whatever runs its replicas."""
 
 import asyncio
 import contextlib
@@ -140,8 +140,8 @@ def bears_that_each_replica_is_drained_in_turn(fleet: Bearer) -> None:
     assert seen.wrong == []
 
 
-def bears_that_its_gateway_is_told_of_other_members(fleet: Bearer) -> None:
-    """Control sets the members when replicas come and go."""
+def bears_changes_of_its_gateways_members(fleet: Bearer) -> None:
+    """Control sets the members when replicas are added or removed."""
     members = [{"id": row["id"], "url": row["url"]} for row in tell(gateway_of(fleet))]
     with asking(fleet.client) as seen:
         for gone in members * 2:
@@ -157,7 +157,7 @@ def bears_that_its_gateway_is_told_of_other_members(fleet: Bearer) -> None:
 
 
 def bears_a_replica_that_lies(fleet: Bearer) -> None:
-    """The engine must run with `LYING` on its path, here and in the following functions."""
+    """Check a replica with wrong answers; this and the next two checks need engines with `LYING` on PYTHONPATH."""
     _bears(fleet, LIES)
 
 
@@ -170,7 +170,7 @@ def _bears(fleet: Bearer, modes: tuple[str, ...]) -> None:
     with asking(fleet.client) as seen:
         for mode in modes:
             tell(fault, {"mode": mode})
-            while mode not in tell(fault):  # until it has done so at least once
+            while mode not in tell(fault):  # until the fault has happened at least once
                 assert seen.wrong == [], mode
             until_asked(seen, 20)
             tell(fault, {"mode": "none"})
@@ -193,7 +193,7 @@ def bears_a_replica_that_refuses_connections_for_a_while(fleet: Bearer) -> None:
 
 
 def tell(url: str, value: object = None, method: str = "") -> Any:
-    """Post a value, or get one without a value; the value of the answer."""
+    """Post a value, or send GET if there is none, and return the value of the answer."""
     method = method or ("GET" if value is None else "POST")
     body = b"" if value is None else orjson.dumps(value)
     reply = asyncio.run(fetch(url, method=method, body=body, timeout_s=LIMIT_S))
@@ -238,7 +238,7 @@ def until_asked(seen: Asking, count: int) -> None:
 def bears_a_replica_that_stands_still(fleet: Bearer) -> None:
     with asking(fleet.client) as seen:
         fleet.stop()
-        until_asked(seen, 40)  # the other replica answers all
+        until_asked(seen, 40)  # the other replica answers all requests
         fleet.go_on()
         fleet.until_whole(restarts=0)
     assert seen.wrong == []
@@ -248,7 +248,7 @@ OF_ANY = (
     bears_a_killed_replica,
     bears_a_replica_that_stands_still,
     bears_that_each_replica_is_drained_in_turn,
-    bears_that_its_gateway_is_told_of_other_members,
+    bears_changes_of_its_gateways_members,
 )
 OF_LIARS = (
     bears_a_replica_that_lies,

@@ -1,6 +1,6 @@
-"""A program as a driver's child: it listens, answers and ends as told, or hangs.
+"""A program for drivers to run as a child, which listens, answers and ends as its arguments say, or hangs.
 
-``answers`` is a server that hangs on request: after SIGUSR1 it does nothing any more, after SIGUSR2 it loops.
+In mode ``answers`` it is a server that hangs on request: after SIGUSR1 it does nothing, after SIGUSR2 it loops.
 ``loads`` reads the file in ``LOADS`` to its end before it listens.
 """
 

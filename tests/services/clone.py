@@ -1,4 +1,4 @@
-"""A folder with the files of run.sh and a stand-in for the package, installed without a network in two seconds."""
+"""A folder with the files of run.sh and a stand-in for the package, which installs quickly and without a network."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ import pip
 
 ROOT = Path(__file__).parent.parent.parent
 LIMIT_S = 120
-# Prints its arguments and its interpreter; waits, loads and ends as told.
+# A program that prints its arguments and its environment, and with --serve waits for a line and runs itself again.
 STAND_IN = """\
 import os, sys
 from pathlib import Path
@@ -25,7 +25,7 @@ if "--serve" in sys.argv:
     os.execv(sys.executable, [sys.executable, "-P", "-m", "embedfleet", "again"])
 """
 
-# An environment without pip is made in a tenth of the time; the tests' own pip installs into it.
+# An environment without pip is made much faster; the tests' own pip installs into it.
 QUICK = """#!/bin/sh
 if [ "$2" = venv ]; then
     shift 2
@@ -73,11 +73,11 @@ class Clone:
         return str(self.venv.readlink())
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Command line of `.venv/bin/embedfleet`, for another folder."""
+        """Run `.venv/bin/embedfleet` in another folder."""
         return self.run_command(Path("/"), *arguments)
 
     def run_command(self, folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-        """Run that command from any folder."""
+        """Run `.venv/bin/embedfleet` in any folder."""
         return self._run([str(self.venv / "bin/embedfleet"), *arguments], folder, env)
 
     def run(self, *arguments: str, by: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
@@ -105,7 +105,7 @@ class Clone:
         (self.folder / "requirements.lock").write_text(text)
 
     def need_what_cannot_be_had(self) -> None:
-        """Name a package in the lock that no index has."""
+        """Name a package in the lock that cannot be installed."""
         self.change_lock(f"./thing-1-py3-none-any.whl --hash=sha256:{'0' * 64}\n")
 
     def _run(self, command: list[str], folder: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:

@@ -58,7 +58,7 @@ class FakeRunning:
 
 
 class FakeDriver:
-    """Driver whose children listen at once; those in ``loading`` do not, and those in ``ends`` end."""
+    """A driver whose children listen at once, except those in ``loading`` and ``ends``; the latter end."""
 
     can_restart = True
 
@@ -111,10 +111,10 @@ class FakeGateway:
         self.state = "active"
         self.reason = ""
         self.members: list[dict[str, Any]] = []
-        self.told: Callable[[], None] = lambda: None  # called with each request, before the answer
+        self.told: Callable[[], None] = lambda: None  # called with each new list of replicas, before the answer
         self.new_models = 0  # number of calls that allow a new model
-        self.orders: list[str] = []  # to listen, to retire
-        self.refuses: set[str] = set()  # paths
+        self.orders: list[str] = []  # paths of the orders to listen and to retire
+        self.refuses: set[str] = set()  # paths of requests that fail
         self.asked = 0  # number of requests for its replicas
         self.server = Server(self.handle)
 

@@ -1,4 +1,4 @@
-"""A backend that answers with its input, and fails at certain tokens; and an engine on it."""
+"""A backend that answers with its input and fails at certain tokens, and an engine on it."""
 
 import asyncio
 import threading
@@ -21,12 +21,12 @@ from embedfleet.metrics import TEI, Registry
 TIMEOUT_S = 20
 SPEC = read_model(builtin_model())
 TOKENIZATION = Tokenization(SPEC.tokenizer_file)
-# First tokens at which the backend fails. `SPREADING` makes every row of its pass not finite, as a grid can.
+# First tokens at which the backend fails. `SPREADING` makes all rows of its pass infinite, as a padded pass can.
 POISON, PANIC, NOT_A_NUMBER, SPREADING = 13, 14, 15, 16
 
 
 class Panic(BaseException):
-    """A BaseException that is no Exception, as a panic of native code."""
+    """A BaseException that is not an Exception, like a panic of native code."""
 
 
 class EchoBackend:
@@ -37,7 +37,7 @@ class EchoBackend:
         entered: Semaphore that each pass releases when it begins.
         batches: Inputs of each pass so far, failed ones included.
         broken: Whether every pass fails.
-        room: Most tokens that fit into memory.
+        room: Maximum number of tokens that fit into memory.
     """
 
     precision = "float32"

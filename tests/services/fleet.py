@@ -22,7 +22,7 @@ COMMAND = [sys.executable, "-m", "embedfleet"]
 
 
 def free_ports(count: int) -> list[int]:
-    """Free ports outside of the range from which the kernel serves requests for any port.
+    """Free ports outside of the range from which the kernel takes ports for requests of any port.
 
     A replica asks for any port and must not get the one that its gateway is about to take.
     """
@@ -58,7 +58,7 @@ class Fleet:
 
     @property
     def status(self) -> dict[str, Any]:
-        """What `embedfleet status --json` prints."""
+        """Output of `embedfleet status --json`."""
         return self._status.ask(self.folder) or json.loads(run_cli(self.folder, "status", "--json").stdout)
 
     @property
@@ -73,7 +73,7 @@ class Fleet:
         return found["replicas"]
 
     def until_active(self, service: str, restarts: int) -> None:
-        """Wait until all replicas of a service serve and have restarted that often, counted together."""
+        """Wait until all replicas of a service serve and have had ``restarts`` restarts in all."""
         while True:
             rows = self.replicas(service)
             if all(row["state"] == "active" for row in rows) and sum(row["restarts"] for row in rows) >= restarts:
@@ -81,7 +81,7 @@ class Fleet:
             assert self.process.poll() is None, "the fleet ended"
 
     def until_tried(self, service: str) -> None:
-        """Wait until no request is left that a killed replica had, and that waits to be tried alone on another one."""
+        """Wait until no accused chunk is left, that is, none that a killed replica had and that waits for its trial."""
         while b"\nembedfleet_accused_chunks 0\n" not in getattr(self, service).get("/metrics").body:
             threading.Event().wait(EVERY_S)
             assert self.process.poll() is None, "the fleet ended"

@@ -1,4 +1,4 @@
-"""The status of a fleet, from its admin socket: the verb takes half a second of a core each time it is asked."""
+"""The status of a fleet, from its admin socket; the verb would take much CPU time for each call."""
 
 import contextlib
 import json
@@ -9,7 +9,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-EVERY_S = 0.1  # at most so often: tests ask in loops until the status is what they wait for, on two cores
+EVERY_S = 0.1  # shortest interval between two questions, because tests poll the status in loops on two cores
 
 
 class _UnixConnection(HTTPConnection):
@@ -26,13 +26,13 @@ class _UnixConnection(HTTPConnection):
 
 
 class FleetStatus:
-    """Asks fleets for their status, with a pause between two questions."""
+    """A client that asks fleets for their status, with a pause between two questions."""
 
     def __init__(self) -> None:
         self._next = 0.0
 
     def ask(self, folder: Path) -> dict[str, Any] | None:
-        """What ``embedfleet status --json`` prints in a folder; None if its fleet does not answer at once."""
+        """Output of ``embedfleet status --json`` in a folder; None if its fleet does not answer at once."""
         threading.Event().wait(self._next - time.monotonic())
         self._next = time.monotonic() + EVERY_S
         with contextlib.suppress(OSError, HTTPException, ValueError):

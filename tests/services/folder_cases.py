@@ -1,4 +1,4 @@
-"""Cases of model folders that users have, by their peculiarity."""
+"""Cases of model folders that users have, by name."""
 
 import json
 import shutil
@@ -337,7 +337,7 @@ CASES |= {
     ),
     "another first position": Case(
         embedder(
-            set_keys(file_names.CONFIG, pad_token_id=3),  # of <unk>, which no text has
+            set_keys(file_names.CONFIG, pad_token_id=3),  # the id of <unk>, which no text has
             set_keys(file_names.TOKENIZER_CONFIG, model_max_length=60),
             model_type="roberta",
         ),

@@ -81,7 +81,7 @@ class Case:
 
 
 class Folders:
-    """Makes folders below another one, each model and tokenizer once."""
+    """Maker of folders below another one; each model and tokenizer is made once."""
 
     def __init__(self, home: Path) -> None:
         self.home = home

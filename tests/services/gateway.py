@@ -60,7 +60,7 @@ async def malformed(g: Gateway) -> bool:
 
 @asynccontextmanager
 async def gateway(count: int = 2, **changes) -> AsyncIterator[Gateway]:
-    """Run healthy replicas r0, r1, … that answer 0.0, 1.0, … and a gateway that has seen each of them infer."""
+    """Run healthy replicas r0, r1, … that answer 0.0, 1.0, … and a gateway for which each of them has inferred."""
     replicas = [await FakeReplica(float(number)).start() for number in range(count)]
     endpoints = tuple(replica.endpoint(f"r{number}") for number, replica in enumerate(replicas))
     app = App(replace(SETTINGS, replicas=endpoints, **changes))
@@ -87,7 +87,7 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
 
 @contextmanager
 def in_a_thread(*endpoints: Endpoint, **changes) -> Iterator[int]:
-    """Run a gateway in a thread, for clients that block; gives its port once every replica has inferred."""
+    """Run a gateway in a thread, for clients that block, and yield its port once every replica has inferred."""
     loop = asyncio.new_event_loop()
 
     async def start() -> App:

@@ -11,7 +11,7 @@ _PERIOD_US = 100_000
 
 @contextlib.contextmanager
 def group(*, cores: float, memory_bytes: int) -> Iterator[list[str]]:
-    """Make a group with limits during the block; gives the beginning of a command line that runs in it.
+    """Make a group with limits during the block, and yield the beginning of a command line that runs in it.
 
     Raises:
         OSError: No group can be made here.

@@ -29,14 +29,14 @@ class Client:
         return cls(*await asyncio.open_connection("127.0.0.1", port))
 
     async def answer(self) -> tuple[int, bytes]:
-        """Read the next answer; its status and head."""
+        """Read the next answer, and return its status and head."""
         head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), LIMIT_S)).lower()
         length = next(int(line.split()[1]) for line in head.split(b"\r\n") if line.startswith(b"content-length"))
         self.body = await self.reader.readexactly(length)
         return int(head.split()[1]), head
 
     async def ask(self, request: bytes = ASKS) -> int:
-        """Send a request; the status of the answer."""
+        """Send a request, and return the status of the answer."""
         self.writer.write(request)
         return (await self.answer())[0]
 

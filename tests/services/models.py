@@ -1,4 +1,4 @@
-"""Small seeded models in Hugging Face layout, and what transformers computes with them."""
+"""Small seeded models in Hugging Face layout, and their outputs in transformers."""
 
 import json
 import shutil

@@ -18,7 +18,7 @@ from pathlib import Path
 RESOLVER = "198.51.100.53"
 _PREPARE = """
 set -e
-mount -t tmpfs none /run  # sockets of who would ask for us: nscd, systemd-resolved, a daemon
+mount -t tmpfs none /run  # hides sockets of services that would send packets for us: nscd, systemd-resolved, a daemon
 for name in resolv.conf hosts nsswitch.conf; do
     file=$(readlink -m /etc/$name)
     mkdir -p "${file%/*}"
@@ -67,7 +67,7 @@ class Network:
 
 
 def why_not() -> str:
-    """Why no namespace can be made here; empty if one can."""
+    """Reason why no namespace can be made here; empty if one can."""
     missing = [name for name in ("unshare", "nsenter", "ip", "mount") if shutil.which(name) is None]
     if missing:
         return f"not installed: {', '.join(missing)} (apt-get install util-linux iproute2)"
@@ -136,7 +136,7 @@ def describe(packet: bytes) -> str:
         address = socket.inet_ntop(socket.AF_INET, packet[16:20])
     else:
         protocol, start = packet[6], 40
-        if protocol == 0:  # options before it: a report of groups
+        if protocol == 0:  # options come first: a report of groups
             protocol = packet[start]
         address = f"[{socket.inet_ntop(socket.AF_INET6, packet[24:40])}]"
     if protocol in _KERNEL:

@@ -1,6 +1,6 @@
 """``python no_sockets.py FOLDER COMMAND…``: run a command that can make Unix sockets only in FOLDER (landlock(7)).
 
-The exit code is 77 if the kernel cannot do that.
+The exit code is 77 if the kernel cannot restrict a process in this way.
 """
 
 import ctypes

@@ -1,4 +1,4 @@
-"""A second implementation of Nomic-BERT with a mixture of experts, in numpy, one token after the other.
+"""A second implementation of Nomic-BERT with a mixture of experts, in numpy, which computes experts token by token.
 
 No library of the tests has one: transformers' NomicBert has no experts. It follows the papers (Nussbaum et al. 2024;
 Nussbaum and Duderstadt 2025; Su et al. 2021 for rotary embeddings), with the tensor names of nomic-embed-text-v2-moe.

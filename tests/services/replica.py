@@ -1,4 +1,4 @@
-"""A fake replica with enough of TEI's interface for a gateway, which misbehaves as told."""
+"""A fake replica with enough of TEI's interface for a gateway, which misbehaves as a test demands."""
 
 import asyncio
 from collections import deque
@@ -29,17 +29,17 @@ LIES = {"nulls": b"[[null,null]]", "short": b"[]", "cut": b"[[0.5,0.2"}
 class FakeReplica:
     """A replica that answers ``/embed`` with its own number for each text, so that a test sees which one answered.
 
-    ``mode`` is its behaviour towards requests: an int is the status of its answers; bytes are sent as they are and
-    nothing after them; ``reset``, ``half``, ``garbage``, ``hang``, ``huge`` and ``hold`` mean what they say; ``die``
-    ends it like a process until it is started again. ``probe_mode`` is its behaviour towards probes, ``info_mode``
-    towards ``/info``, ``poisoned`` towards a text ``poison``. ``/tokenize`` and ``/decode`` are `FakeModel`'s.
+    ``mode`` is its behaviour towards requests. An int is the status of its answers; bytes are sent as they are, and
+    nothing after them; ``die`` ends it like a process until it is started again; `behave` and `break_off` have the
+    other modes. ``probe_mode`` is its behaviour towards probes, ``info_mode`` towards ``/info``, ``poisoned`` towards
+    requests with the text ``poison``. ``/tokenize`` and ``/decode`` are `FakeModel`'s.
     """
 
     def __init__(self, number: float = 0.5) -> None:
         self.number = number
         self.mode: int | str | bytes = 200
-        self.decoded: Any = None  # what it says to all ids, if not what is true; ``hang`` for nothing
-        self.questions = 0  # about tokens
+        self.decoded: Any = None  # its answer to all ids in place of the true one; ``hang`` for no answer
+        self.questions = 0  # number of requests to the tokenizer
         self.probe_mode: int | str | bytes = 200
         self.info = dict(INFO)
         self.info_mode: int | bytes = 200
@@ -52,10 +52,10 @@ class FakeReplica:
         self.model = FakeModel()
         self.echo = False
         self.dimensions = 1
-        self.vector = [3.0, 4.0]  # of a probe's text: what tells its model
-        self.weights: dict[int, float] = {}  # likewise, of one that answers /embed_sparse
+        self.vector = [3.0, 4.0]  # the answer to a probe, which identifies the model
+        self.weights: dict[int, float] = {}  # the same for /embed_sparse
         self.probes = 0
-        self.tokens = b""  # what it says of every request, if not what is true
+        self.tokens = b""  # its token count of every request in place of the true one
         self.arrived = asyncio.Event()
         self.left = asyncio.Event()
         self.probes_under_way = 0
@@ -175,7 +175,7 @@ class FakeReplica:
                 raise AssertionError(mode)
 
     def drip(self, exchange: Exchange) -> None:
-        """Send a bit of a reply at intervals, without an end."""
+        """Send pieces of a reply at intervals, without an end."""
         if not exchange.gone:
             exchange.write(b"x" * 2000)
             asyncio.get_running_loop().call_later(0.01, self.drip, exchange)

@@ -12,7 +12,7 @@ words = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 
 
 def value_of(option: Option) -> st.SearchStrategy[Any]:
-    """A sound value of an option, of those that one word of a command line can say."""
+    """Sound values of an option that one word of a command line can express."""
     if option.choices and len(option.types) == 1:
         return st.sampled_from(option.choices)
     low, high = option.minimum or 0, option.maximum or 10**6

@@ -1,4 +1,4 @@
-"""Fake TEI replicas with a model folder, and a gateway in front of one, in threads for clients that block."""
+"""Fake TEI replicas with a model folder, in threads for clients that block."""
 
 import asyncio
 import threading
@@ -13,7 +13,7 @@ from bench.fake_tei.settings import ReplicaSettings
 from embedfleet.config.settings import PoolingChoice
 from embedfleet.simulation.batch_cost import BatchCost
 
-QUICK = BatchCost(a_s=0.0002, b_s=1e-9, batch_tokens=16_384)  # most tokens as in the recordings
+QUICK = BatchCost(a_s=0.0002, b_s=1e-9, batch_tokens=16_384)  # batch_tokens as in the recordings
 T = TypeVar("T")
 LIMIT_S = 30
 
@@ -37,7 +37,7 @@ class Loop:
 
 @contextmanager
 def stand_in(folder: Path | None, pooling: PoolingChoice = "auto", **settings: Any) -> Iterator[str]:
-    """Run a fake TEI and give its address; what would end TEI's process makes it refuse connections for a moment.
+    """Run a fake TEI, and yield its address; requests that would end TEI's process make it refuse connections briefly.
 
     Without a folder its answers follow from the texts.
     """

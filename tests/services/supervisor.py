@@ -52,7 +52,7 @@ class World:
         return self.supervisor.services["s"]
 
     async def until_drained(self, **drained: bool | None) -> None:
-        """Wait until the gateway has these flags of the replicas, named as `s0`; None stands for no flag."""
+        """Wait until the gateway has these drained flags, by replica as in `s0`; None stands for no flag."""
         await self.until(
             lambda: {row["id"].replace("-", ""): row.get("drained") for row in self.gateway.members} == drained
         )
@@ -65,7 +65,7 @@ class World:
         return {name: report.state for name, report in (await self.service.reports()).items()}
 
     async def until_all_serve(self, timeout_s: float = LIMIT_S) -> None:
-        """Wait until all serve, and note which have served, as `up` does."""
+        """Wait until all replicas serve, and record which have served, as `up` does."""
 
         def note(states: States) -> None:
             self.supervisor.note_served(name for name, state in states.items() if state is ReplicaState.ACTIVE)

@@ -90,7 +90,7 @@ def embedder(changes: dict[str, Any] | None = None, **more: Any) -> ModelFolder:
 
 
 def write_embedder(folder: Path) -> Path:
-    """The same on the disk, with weights that are zeros."""
+    """Write the files of `EMBEDDER` to disk, with weights of zeros."""
     for name, values in EMBEDDER.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(json.dumps(values))

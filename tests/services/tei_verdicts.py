@@ -1,4 +1,4 @@
-"""Verdicts on what TEI makes of a folder, for tests of single rules."""
+"""Verdicts on folders for TEI, for tests of single rules."""
 
 import json
 from dataclasses import replace

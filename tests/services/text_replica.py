@@ -1,4 +1,4 @@
-"""A replica whose answers depend only on the texts: the replies to a whole request and to its parts can be compared."""
+"""A replica whose answers depend only on the texts, so that replies to a request and to its parts can be compared."""
 
 from zlib import crc32
 
@@ -15,7 +15,7 @@ PATHS = [*_EMBEDDING, "/rerank", "/predict", "/similarity"]
 
 LABELS = ["]],[[", '"}],[{"score":null', '\\"}]]']
 MODEL = '}],"model":"\\'
-# Of few values, so that there are ties; some of them are written with an exponent.
+# Few values, so that there are ties; some are written with an exponent.
 SCORES = np.array([0.0, -0.0, 1.0, 0.1, 0.7, 1e-7, -3.4e14, 2.5e20], dtype=np.float32)
 
 

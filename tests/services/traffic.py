@@ -1,4 +1,4 @@
-"""Clients that ask a service without a pause while a test does something to it."""
+"""Clients that send requests to a service without a pause, while a test acts on it."""
 
 import itertools
 import threading
@@ -17,7 +17,7 @@ JSON = {"content-type": "application/json"}
 
 
 def ask(client: HTTPConnection, text: str = "text") -> int:
-    """Ask for one vector; the status of the answer."""
+    """Ask for one vector, and return the status of the answer."""
     client.request("POST", "/embed", orjson.dumps({"inputs": text}), JSON)
     response = client.getresponse()
     response.read()
@@ -36,7 +36,7 @@ def traffic(
         failures: Exceptions that count as answers; any other fails the test.
 
     Returns:
-        A function that waits for a number of further answers and gives the count of each status and failure so far.
+        A function that waits for a number of further answers, and returns the count of each status and failure so far.
     """
     seen: Counter[str] = Counter()
     answered, over, numbers = threading.Semaphore(0), threading.Event(), itertools.count()

@@ -88,9 +88,9 @@ def verb(
         with os.fdopen(ours, "rb") as told:
             poll = select.poll()
             poll.register(told)
-            assert poll.poll(LIMIT_S * 1000), "it does not come to listen"
+            assert poll.poll(LIMIT_S * 1000), "it did not listen in time"
             line = told.readline()
-        assert line, f"it ended with {process.wait(LIMIT_S)}"
+        assert line, f"it ended with exit code {process.wait(LIMIT_S)}"
         yield Verb(process, json.loads(line)["port"])
     finally:
         process.kill()

@@ -28,7 +28,7 @@ class Turns:
         heapq.heappush(self._later, (self.now + delay, next(self._numbers), call, arguments))
 
     def turn(self) -> bool:
-        """Turn once; whether there was anything to do."""
+        """Turn once, and return whether there was anything to do."""
         ready, self._soon = self._soon, deque()
         while self._later and self._later[0][0] <= self.now:
             ready.append(heapq.heappop(self._later)[2:])
@@ -37,7 +37,7 @@ class Turns:
         return bool(ready)
 
     def run(self) -> bool:
-        """Turn until nothing is left to do; whether there was anything."""
+        """Turn until nothing is left to do, and return whether there was anything."""
         turned = False
         while self.turn():
             turned = True
@@ -49,9 +49,9 @@ class Wire:
 
     def __init__(self, loop: Turns, protocol) -> None:
         self.received = bytearray()  # by the client
-        self.ended = False  # the server says nothing more
+        self.ended = False  # whether the server has ended its side
         self.lost = False
-        self.most_written = 0  # that the client had not read, at any time
+        self.most_written = 0  # most bytes that the client had not read, at any time
         self._loop, self._protocol = loop, protocol
         self._out = bytearray()
         self._in: deque[bytes | None] = deque()

@@ -59,7 +59,7 @@ def add_place(body: bytes, place: str) -> bytes:
 
 
 def is_model_mismatch(body: bytes) -> bool:
-    """Whether an error body says that the model cannot serve such a request, as every replica would answer."""
+    """Whether an error body says that the model cannot serve such a request; every replica would give this error."""
     try:
         fields = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -37,7 +37,7 @@ def read_texts(
         path: Path of the request.
         content_type: Content type of the body.
         body: Body as received.
-        most: Most texts of a request.
+        most: Maximum number of texts in a request.
         own_path: Path for which the model's own routes, ``/`` and ``/invocations``, are aliases; empty if unknown.
 
     Returns:

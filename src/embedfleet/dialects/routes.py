@@ -8,9 +8,10 @@ How to add a route:
 
 1. Add a row to `ROUTES`. An alias is a copy of the original row with another path, and needs nothing else.
 2. For an operation of TEI, declare the fields of its body in `dialects.serde.tei_structs`, so that invalid bodies get
-TEI's messages. 3. Write its parser and its renderer in `dialects.serving`. If the gateway should split its requests,
-and no reader or reply shape of `dialects.splitting` fits, write one there. 4. If the engine serves it, add its handler
-under the operation's name in `engine.api.handlers`. If not, say
+   TEI's messages.
+3. Write its parser and its renderer in `dialects.serving`. If the gateway should split its requests, and no reader or
+   reply shape of `dialects.splitting` fits, write one there.
+4. If the engine serves it, add its handler under the operation's name in `engine.api.handlers`. If not, set
    ``is_on_engine=False``.
 
 Tests check that every row is served where it says so, and that no other module of the package contains a path.

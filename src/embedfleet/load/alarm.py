@@ -1,4 +1,4 @@
-"""A timer with a resolution under 0.1 ms, because event loops round to milliseconds, too coarse for measurements."""
+"""A precise timer for measurements. Event loops round their timers to milliseconds, which is too coarse."""
 
 import asyncio
 import ctypes
@@ -17,7 +17,7 @@ class Alarm:
         call: Function to call when the alarm goes off.
 
     Raises:
-        OSError: The system has no timer left.
+        OSError: The system cannot make a timer.
     """
 
     def __init__(self, call: Callable[[], None]) -> None:

@@ -53,7 +53,7 @@ class LoadConnection(asyncio.Protocol):
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment] # uvloop's transports are no subclass
+        self._transport = transport  # type: ignore[assignment] # uvloop's transports are not subclasses
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:

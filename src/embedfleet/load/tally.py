@@ -9,7 +9,10 @@ from embedfleet.load.verdict import Verdict
 
 KINDS = ("online", "bulk")
 LATE_S = 0.002
-"""Delay at p99 of the generator or the replicas above which a run is void, because it measured them."""
+"""Longest valid delay of the generator or of the replicas at p99, in seconds.
+
+A run with a longer one is void, because it measured them instead of the server under load.
+"""
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from typing import Literal
 
 Kind = Literal["online", "bulk", "rerank"]
 LONGEST = 8192
-"""Most tokens of a text."""
+"""Maximum number of tokens in a text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,8 @@ WORKLOADS: dict[str, Draw] = {
     "short": _short,  # one query of about 18 tokens
     "docs": _docs,  # one document
     "mix": _mix,  # four queries for each batch of 32 to 512 documents: bulk is 99.9 % of the tokens
-    "mixbal": _mixbal,  # one batch in 250 requests: queries are 6 % of the tokens
-    "titles": _titles,  # the mix with texts a tenth as long
+    "mixbal": _mixbal,  # one batch in 250 requests: queries are 7 % of the tokens
+    "titles": _titles,  # the mix with titles in place of documents
     "rerank": _rerank,  # 50 to 100 pairs
 }
 
@@ -135,10 +135,10 @@ def arrivals(workload: str, load: float, capacity: float, seconds: float, seed: 
 
 
 def exact_arrivals(workload: str, load: float, capacity: float, seconds: float, seed: int) -> list[Arrival]:
-    """The first requests of `arrivals` that add up to exactly the load, with times stretched to fill the run.
+    """The first requests of `arrivals` that add up to the load, with times stretched to fill the run.
 
-    Without this, in half a minute of the mix at 85 % the tokens of a few large batches make the load anything from
-    64 to 114 %: the difference between an idle fleet and an overloaded one, and no property of the balancer.
+    Without this, a few large batches change the load of a short run so much that the fleet may be idle or overloaded.
+    That difference would be no property of the balancer.
 
     Args:
         workload: Name of a workload in `WORKLOADS`.

@@ -9,7 +9,7 @@ from typing import Any
 from embedfleet.errors import ModelError
 from embedfleet.model_folder.file import check_file
 
-_LARGEST = 10_000_000  # limit of every size of a model; tables and loops for larger ones would take for ever
+_LARGEST = 10_000_000  # limit of every size of a model; tables and loops for larger sizes would never end
 _SURROGATE = "\\ud"
 
 
@@ -54,7 +54,8 @@ class ModelConfig:
         if isinstance(value, bool) or not isinstance(value, int):
             raise ModelError(f"{self.file}: `{key}` is {value!r}, it must be a whole number")
         if value < 0 or (at_most is not None and value > at_most):
-            raise ModelError(f"{self.file}: `{key}` is {value}, it must be from 0 to {at_most}")
+            limits = "at least 0" if at_most is None else f"from 0 to {at_most}"
+            raise ModelError(f"{self.file}: `{key}` is {value}, it must be {limits}")
         return value
 
     def real(self, key: str, default: float) -> float:

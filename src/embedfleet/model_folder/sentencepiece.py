@@ -90,7 +90,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 
 def _varint(data: bytes, offset: int) -> tuple[int, int]:
-    """Read a protobuf varint; returns it with the offset after it."""
+    """Read a protobuf varint, and return it with the offset after it."""
     value = shift = 0
     while offset < len(data) and shift < 64:
         byte = data[offset]

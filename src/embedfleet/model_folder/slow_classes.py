@@ -92,7 +92,7 @@ class SpecialTokenTemplate:
 
 
 def _word_piece(files: Files, named: Mapping[str, Token]) -> TokenizerParts:
-    """BERT's WordPiece: words, then the longest parts in the vocabulary (Wu et al. 2016)."""
+    """BERT's WordPiece, which splits each word into the longest parts that the vocabulary has (Wu et al. 2016)."""
     lines = (files.folder / "vocab.txt").read_text("utf-8").removesuffix("\n").split("\n")
     return TokenizerParts(
         model={
@@ -121,7 +121,7 @@ def bert_normalizer(settings: Mapping[str, Any]) -> Json:
 
 
 def _byte_pairs(files: Files, named: Mapping[str, Token]) -> TokenizerParts:  # noqa: ARG001 - signature of `TokenizerClass.build`
-    """RoBERTa's byte-level BPE: pairs merged in the order of a list (Sennrich et al. 2016)."""
+    """RoBERTa's byte-level BPE, which merges pairs in the order of a list (Sennrich et al. 2016)."""
     merges = [
         line.split(" ")
         for line in (files.folder / "merges.txt").read_text("utf-8").split("\n")
@@ -210,7 +210,7 @@ def _xlm_roberta(files: Files, named: Mapping[str, Token]) -> TokenizerParts:
 
 
 def _camembert(files: Files, named: Mapping[str, Token]) -> TokenizerParts:
-    """CamemBERT's unigram model, like XLM-RoBERTa's, with entries that fairseq never used."""
+    """CamemBERT's unigram model, which is like XLM-RoBERTa's, with entries that fairseq never used."""
     pieces = _pieces(files, "sentencepiece.bpe.model")
     pad, unknown = named["pad_token"].content, named["unk_token"].content
     first = [("<s>NOTUSED", 0.0), (pad, 0.0), ("</s>NOTUSED", 0.0), (unknown, 0.0), ("<unk>NOTUSED", -100.0)]

@@ -1,6 +1,6 @@
-"""The making of a ``tokenizer.json`` from a slow tokenizer's files.
+"""Conversion of a slow tokenizer's files to a ``tokenizer.json``.
 
-These are vocab.txt, vocab.json with merges.txt, or a SentencePiece file.
+The files are vocab.txt, vocab.json with merges.txt, or a SentencePiece file.
 """
 
 import json

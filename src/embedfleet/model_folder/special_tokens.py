@@ -22,7 +22,7 @@ class Token:
         single_word: Whether it matches whole words only.
         lstrip: Whether it absorbs white space before it.
         rstrip: Whether it absorbs white space after it.
-        normalized: Whether it is searched for in the normalised text; None for a search there unless it is special.
+        normalized: Whether it is searched for in the normalised text; None means yes, unless it is special.
         special: Whether it is a special token.
     """
 

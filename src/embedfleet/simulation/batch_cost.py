@@ -10,7 +10,7 @@ class BatchCost:
     Attributes:
         a_s: Seconds per batch.
         b_s: Seconds per token.
-        batch_tokens: Most tokens of one batch (TEI's ``max_batch_tokens``).
+        batch_tokens: Maximum number of tokens in one batch (TEI's ``max_batch_tokens``).
         padded: Whether each text costs as much as the longest of its batch.
     """
 

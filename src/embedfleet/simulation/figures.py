@@ -14,7 +14,7 @@ OBJECTIVE_S: dict[Kind, float] = {"online": 0.25, "rerank": 0.5, "bulk": 10.0}
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value at a share of the sorted values, by nearest rank."""
+    """Return the sorted values' item at index ``share`` times their number, or the last one."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 

@@ -61,8 +61,8 @@ class SimGateway:
         ledger: Record of the arrivals' ends.
         limits: Limits of the dispatcher.
         cost: Batch cost of a replica, as a calibration would measure it.
-        batch_texts: Most texts of one call to a replica.
-        permits: Most texts in progress at a replica, as its ``/info`` states them.
+        batch_texts: Maximum number of texts in one call to a replica.
+        permits: Maximum number of texts in progress at a replica, as its ``/info`` states it.
     """
 
     def __init__(

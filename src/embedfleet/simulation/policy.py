@@ -38,8 +38,8 @@ class Stage:
         ledger: Record of the arrivals' ends.
         cost: Cost of a replica's batch.
         limits: Limits of our dispatcher; rivals have none.
-        batch_texts: Most texts in one call of our gateway; rivals, which split nothing, have no limit.
-        permits: Most texts in progress at a replica.
+        batch_texts: Maximum number of texts in one call of our gateway; rivals, which split nothing, have no limit.
+        permits: Maximum number of texts in progress at a replica.
     """
 
     clock: Clock

@@ -70,12 +70,12 @@ class SimReplica:
         clock: Clock of the simulation.
         cost: Cost of a batch.
         slowness: Factor on the time of every batch.
-        permits: Most texts in progress at once.
+        permits: Maximum number of texts in progress at once.
         ahead: Whether the next batch is formed while one runs, as in TEI.
 
     Attributes:
-        tokens: Tokens of all texts that were put into batches.
-        work: Tokens of all batches, padding included.
+        tokens: Tokens of all batches that have started.
+        work: Tokens of all batches that have started, padding included.
     """
 
     def __init__(

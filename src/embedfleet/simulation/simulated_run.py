@@ -32,15 +32,15 @@ class Cell:
         load: Offered tokens divided by the tokens that the replicas compute with full batches.
         replicas: Number of replicas.
         seconds: Length of the arrivals, in seconds.
-        settling: Share of ``seconds`` at the start in which queues fill; it is not counted.
+        settling: Share of ``seconds`` at the start in which queues fill; requests that arrive in it are not counted.
         seed: Seed of the arrivals.
         cost: Cost of a replica's batch.
-        slowness: Factor for each of the first replicas by which it is slower; 1 for the others.
+        slowness: Factors on the batch times of the first replicas; the factor of the others is 1.
         faults: Faults of the replicas.
         permits: Whether replicas have TEI's 512 permits; otherwise they take any number of texts.
         bounded: Whether the queues of our dispatcher are short (`BOUNDED`).
         ahead: Whether replicas form the next batch while one runs.
-        batch_texts: Most texts in one call of our gateway.
+        batch_texts: Maximum number of texts in one call of our gateway.
     """
 
     policy: Policy

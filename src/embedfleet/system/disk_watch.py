@@ -10,7 +10,7 @@ EVERY_S = 2.0
 
 
 class DiskWatch:
-    """Calls a function every few seconds until `stop` is called or the process ends.
+    """A thread that calls a function every few seconds, until `stop` is called or the process ends.
 
     Args:
         look: Check that is called in a thread, one call at a time; its exceptions are logged.

@@ -86,7 +86,7 @@ class BufferedDescriptor(io.RawIOBase):
         return os.isatty(self._descriptor)
 
     def _has_writer(self) -> bool:
-        """Whether the thread runs; the first write starts it, so that also a forked process starts its own."""
+        """Whether the thread runs; the first write starts it, so that a process forked before that starts its own."""
         if self._writer is None:
             writer = threading.Thread(target=self._write_on, name="standard-stream", daemon=True)
             try:

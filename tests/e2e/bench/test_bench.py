@@ -60,7 +60,7 @@ def test_a_folder_that_is_no_checkout_is_refused(tmp_path):
     command = [sys.executable, "-m", "bench.engine", "--before", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"{tmp_path} is no checkout of this project" in done.stderr
+    assert f"{tmp_path} is not a checkout of this project" in done.stderr
 
 
 def test_the_engines_benchmark_prints_its_ratios_and_null_for_a_rival_that_is_not_there():

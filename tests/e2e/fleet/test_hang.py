@@ -71,7 +71,7 @@ def test_an_engine_that_hangs_is_replaced_and_costs_no_request(tmp_path):
         first, second = service["replicas"]
         assert first["last_end"].startswith("hung: one of its processes has been stopped for")
         assert (first["restarts"], second["restarts"], service["gateway"]["restarts"]) == (1, 0, 0)
-        assert f"embedder-0: ended the last time with {first['last_end']}" in run_cli(tmp_path, "status").stdout
+        assert f"embedder-0: last end: {first['last_end']}" in run_cli(tmp_path, "status").stdout
 
 
 def test_a_gateway_that_hangs_is_replaced(tmp_path):

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from embedfleet.gateway.counters import Counters
-from embedfleet.gateway.requests import coalesced_request, coalescing
+from embedfleet.gateway.requests import coalesced_request, coalescer
 from embedfleet.gateway.requests.client_request import ClientRequest
 from tests.e2e.gateway.test_coalescing import spread_out, together
 from tests.services.gateway import gateway, run
@@ -136,7 +136,7 @@ def test_if_a_coalesced_request_fails_each_client_is_served_alone(monkeypatch, n
 
 
 @patches
-@pytest.mark.parametrize(("where", "name"), [(coalescing, "read_single"), (coalesced_request, "write_batch")])
+@pytest.mark.parametrize(("where", "name"), [(coalescer, "read_single"), (coalesced_request, "write_batch")])
 def test_if_requests_cannot_be_coalesced_each_goes_alone(monkeypatch, where, name):
     def failing(*_):
         raise RuntimeError(name)

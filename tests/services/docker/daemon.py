@@ -29,9 +29,9 @@ _PLENTY_BYTES = 12_000_000_000  # three workers take a gigabyte each
 class Daemon:
     """A dockerd that this test run starts and ends.
 
-    A stub stands in for the hook of the NVIDIA toolkit, so the real daemon accepts real device requests. It does not
-    masquerade, so nothing leaves its networks. It does not touch the machine's packet filter: several daemons run at
-    once, and one that starts would empty the chains of the others.
+    A stub stands in for the hook of the NVIDIA toolkit, so the real daemon accepts real device requests. The daemon
+    does not masquerade, so nothing leaves its networks. It does not change the machine's packet filter: several daemons
+    run at once, and one that starts would empty the chains of the others.
     """
 
     def __init__(self) -> None:

@@ -29,7 +29,7 @@ F = TypeVar("F", bound=Fake)
 
 @contextmanager
 def listening(path: str, fake: F) -> Iterator[F]:
-    """Serve a fake in a thread, since the docker package blocks."""
+    """Serve a fake daemon in a thread, because the docker package blocks."""
     loop = asyncio.new_event_loop()
     loop.run_until_complete(fake.server.start(path=path))
     thread = threading.Thread(target=loop.run_forever)
@@ -44,7 +44,7 @@ def listening(path: str, fake: F) -> Iterator[F]:
 
 
 class FakeDaemon:
-    """A Docker daemon that has images and no containers; it cannot start any, except trials, which have no name.
+    """A Docker daemon with images and no containers; it can start no container except trials, which have no name.
 
     Args:
         root: Folder of its data.

@@ -18,7 +18,7 @@ from tests.services.docker.rootfs import nginx_rootfs, python_rootfs
 ROOT = Path(__file__).parent.parent.parent.parent
 PYTHON, OWN, NGINX = "embedfleet-test/python:latest", "embedfleet:latest", "nginx:latest"
 REPOSITORY = "ghcr.io/huggingface/text-embeddings-inference"
-# By family, as in the names of the usual tars.
+# TEI's images by family, which is part of the names of the usual tars.
 TEI = {"turing": f"{REPOSITORY}:turing-1.9.3", "hopper": f"{REPOSITORY}:hopper-1.9.3"}
 # Our own image under TEI's name, with TEI's program, port, user, flags and variables.
 _STAND_IN = f"""\
@@ -84,7 +84,7 @@ def load(host: str, file: Path) -> None:
 
 
 def save_all(host: str, file: Path) -> Path:
-    """Save every image into one tar, so that each layer is in it once."""
+    """Save every image into one tar, which has each layer once."""
     client = docker.DockerClient(base_url=host, timeout=300)
     url = f"{client.api.base_url}/v{client.api.api_version}/images/get"
     names = [PYTHON, OWN, NGINX, *TEI.values(), LIAR]

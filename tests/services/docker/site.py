@@ -116,7 +116,7 @@ class Site:
     @property
     def containers(self) -> dict[str, str]:
         """Ids of all containers of the daemon by name, running or not."""
-        # Not the package's own objects: those ask for each container, which may be gone by then.
+        # The package's own objects are not used: they ask for each container, which may be gone by then.
         return {row["Names"][0].lstrip("/"): row["Id"] for row in self.client.api.containers(all=True)}
 
     def inside(self, container: str, name: str) -> str:

@@ -1,7 +1,8 @@
-"""Our engine with a switch for what it does wrong: Python loads this by itself from a folder on PYTHONPATH.
+"""A switch that makes our engine answer wrongly; Python loads this file by itself from a folder on PYTHONPATH.
 
-``POST /fault`` with ``{"mode": "nulls"}`` says what becomes of every ``/embed`` from then on, probes too; ``none`` ends
-it. ``refuse`` takes ``seconds`` as well: it listens no more for so long. ``GET /fault`` tells how often it did as told.
+``POST /fault`` with ``{"mode": "nulls"}`` sets the fault of every later ``/embed``, probes included; ``none`` ends it.
+``refuse`` takes ``seconds`` as well, for which the engine does not listen. ``GET /fault`` returns the number of faults
+by mode.
 """
 
 import sys
@@ -61,7 +62,7 @@ if {"engine", "tei"} & set(sys.orig_argv):
 
     def refuse(server: Server) -> None:
         host, port = server._listener.sockets[0].getsockname()[:2]
-        server._listener.close()  # whoever told us has the answer by now
+        server._listener.close()  # the client has the answer to its order by now
         for client in list(server.clients):
             client.abort()
         done["refuse"] = done.get("refuse", 0) + 1

@@ -108,7 +108,7 @@ def test_what_is_kept_has_a_reason_and_nothing_else_has():
     case = case_of("/embed 33")
     found = difference(case, Answer(200))
     assert reason("embedder", case, found) == ""
-    assert "cuts batches" in reason("embedder", case, found, is_gateway=True)
+    assert "splits batches" in reason("embedder", case, found, is_gateway=True)
     health = Case("x", Request("GET", "/health"), Answer(200))
     assert reason("embedder", health, difference(health, Answer(200, (("x-chunks", "1"),))), is_gateway=True)
     assert reason("embedder", health, difference(health, Answer(200, (("x-other", "1"),))), is_gateway=True) == ""

@@ -30,4 +30,4 @@ def test_a_folder_without_the_project_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         versions(tmp_path)
     assert ended.value.code == 2
-    assert f"{tmp_path} is no checkout of this project" in capsys.readouterr().err
+    assert f"{tmp_path} is not a checkout of this project" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Failed replies have the shape of their route, and Retry-After where a retry may help."""
+"""Error replies have the shape of their route, and Retry-After where a retry may help."""
 
 import orjson
 import pytest
@@ -25,7 +25,7 @@ def test_unhealthy_says_when_to_retry():
     assert (b"retry-after", b"5") in render_error("/embed", Unhealthy())[1]
 
 
-def test_what_the_framework_refuses_is_text():
+def test_errors_of_the_framework_are_plain_text():
     status, headers, body = render_error("/embed", BodyTooLarge("too large"))
     assert (status, body) == (413, b"too large")
     assert headers == [(b"content-type", b"text/plain; charset=utf-8")]
@@ -44,5 +44,5 @@ def test_what_the_framework_refuses_is_text():
         (b'{"error":1}', False),
     ],
 )
-def test_an_error_of_every_replica_is_told_from_an_error_of_one(body, is_mismatch):
+def test_an_error_of_every_replica_is_distinguished_from_an_error_of_one(body, is_mismatch):
     assert is_model_mismatch(body) is is_mismatch

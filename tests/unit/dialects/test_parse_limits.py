@@ -63,7 +63,7 @@ def test_a_body_of_tiny_items_is_refused_before_it_is_parsed(path, body):
     try:
         with pytest.raises(Validation, match="send fewer"):
             read_texts(path, JSON, body, MOST)
-        assert tracemalloc.get_traced_memory()[1] < 3 * len(body), "it was parsed"
+        assert tracemalloc.get_traced_memory()[1] < 3 * len(body), "the body was parsed"
     finally:
         tracemalloc.stop()
 

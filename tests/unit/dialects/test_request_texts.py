@@ -1,4 +1,4 @@
-"""Which bodies the gateway finds texts in, by route, content type and shape."""
+"""The gateway finds texts in a body by route, content type and shape."""
 
 import subprocess
 import sys
@@ -37,7 +37,7 @@ def test_a_body_that_a_replica_refuses_for_its_type_is_not_read(content_type, is
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"a"', b'{"inputs":["a",]}', b'{"inputs":"\xff"}', b"{}", b"null"])
 @pytest.mark.parametrize("path", PATHS)
-def test_what_is_no_object_is_not_read(path, body):
+def test_a_body_that_is_not_an_object_is_not_read(path, body):
     assert read_texts(path, JSON, body) is None
 
 
@@ -50,7 +50,7 @@ _VALUES = st.recursive(
 
 @settings(max_examples=300)
 @given(_VALUES | st.lists(IDS | TEXT) | st.lists(st.lists(TEXT, max_size=3)))
-def test_texts_are_read_just_where_the_engine_reads_them(value):
+def test_the_gateway_reads_the_same_texts_as_the_engine(value):
     for path, request, parse, name in (
         ("/embed", {"inputs": value}, tei.parse_embed, "inputs"),
         ("/embeddings", {"input": value}, openai.parse_embeddings, "inputs"),
@@ -90,7 +90,7 @@ OWN = [
 
 @pytest.mark.parametrize("path", ["/", "/invocations"])
 @pytest.mark.parametrize(("own_path", "request_", "route"), OWN)
-def test_the_models_own_route_is_the_one_that_it_is_an_alias_of(path, own_path, request_, route):
+def test_the_models_own_route_reads_texts_like_the_aliased_route(path, own_path, request_, route):
     body = orjson.dumps(request_)
     own, other = read_texts(path, JSON, body, own_path=own_path), read_texts(route, JSON, body)
     assert own is not None
@@ -98,7 +98,7 @@ def test_the_models_own_route_is_the_one_that_it_is_an_alias_of(path, own_path, 
     assert (type(own), own.reply, own.fingerprints()) == (type(other), other.reply, other.fingerprints())
 
 
-def test_a_text_on_the_own_route_of_an_unknown_model_is_not_guessed_at():
+def test_a_text_on_the_own_route_of_an_unknown_model_is_not_read():
     assert read_texts("/", JSON, b'{"inputs":["a"]}') is None
 
 
@@ -113,7 +113,7 @@ def test_a_text_on_the_own_route_of_an_unknown_model_is_not_guessed_at():
         (b'{"inputs":["a","b"],%b}' % b",".join(b'"x%d":1' % number for number in range(20)), True),
     ],
 )
-def test_a_field_that_may_be_there_twice_is_seen_however_it_is_written(body, expected):
+def test_a_field_that_may_occur_twice_is_noticed_in_any_spelling(body, expected):
     """A replica refuses such a body, so parts of it must not be answered."""
     texts = read_texts("/embed", JSON, body)
     assert texts is not None

@@ -11,7 +11,7 @@ from embedfleet.dialects.error_body import ErrorStyle
 from embedfleet.dialects.routes import ROUTES, error_style, own_operation, path_of, posted
 
 SOURCE = Path(routes.__file__).parent.parent
-PATHS = {route.path for route in ROUTES} - {"/"}  # a slash alone stands for much else
+PATHS = {route.path for route in ROUTES} - {"/"}  # a slash alone is used for much else
 
 
 def literals(file: Path):
@@ -29,7 +29,7 @@ def test_no_other_module_names_the_path_of_a_route():
         for line, text in literals(file)
         if text.partition(" ")[0].partition("?")[0] in PATHS
     ]
-    assert found == [], "take it from dialects.routes"
+    assert found == [], "a path is written outside of dialects.routes"
 
 
 def test_a_path_has_each_method_once_and_post_first():
@@ -46,17 +46,17 @@ def test_aliases_differ_in_their_path_alone():
     assert {key for key, found in kinds.items() if len(found) > 1} == set()
 
 
-def test_what_is_split_can_be_joined():
+def test_a_route_with_a_reader_has_a_reply_shape():
     assert [route.path for route in ROUTES if (route.reader is None) != (route.reply is None)] == []
 
 
-def test_each_route_is_served_by_someone_and_says_what_it_answers():
+def test_each_route_is_served_and_has_a_summary():
     assert [route.path for route in ROUTES if not (route.is_on_engine or route.is_on_gateway)] == []
     assert [route.path for route in ROUTES if not route.summary] == []
 
 
 def test_a_field_has_one_default_on_all_routes():
-    """The gateway replaces nulls whatever the route is."""
+    """The gateway replaces nulls by the same defaults on every route."""
     defaults = defaultdict(set)
     for route in ROUTES:
         for name, default in route.struct.null_defaults().items() if route.struct is not None else ():

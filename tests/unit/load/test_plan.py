@@ -1,4 +1,4 @@
-"""The requests of a plan carry their texts and know their answers."""
+"""The requests of a plan have their texts and their expected answers."""
 
 import orjson
 
@@ -15,7 +15,7 @@ def body_of(request):
     return orjson.loads(body)
 
 
-def test_a_batch_goes_whole_or_split_and_every_call_knows_its_vectors():
+def test_a_batch_goes_whole_or_split_and_every_call_has_its_expected_vectors():
     arrival = Arrival(7, 0.5, "bulk", tuple(range(10, 80)))
     (whole,) = planned([arrival], ORACLE, seed=2)
     (split,) = planned([arrival], ORACLE, seed=2, split=32)

@@ -1,4 +1,4 @@
-"""Figures follow from outcomes."""
+"""The figures of a run follow from the outcomes of its requests."""
 
 import pytest
 from hypothesis import given
@@ -37,11 +37,11 @@ def test_counts_are_of_all_requests_and_times_of_those_after_the_warm_up():
     assert found["online"]["p50_ms"] == 200
     assert found["online"]["p99_ms"] == 400
     assert found["online"]["in_objective"] == pytest.approx(1 / 3, abs=1e-4)
-    assert found["online"]["over_1s"] == 1  # the wrong one: whoever waits for the right one still waits
+    assert found["online"]["over_1s"] == 1  # the wrong one, because its client still waits for a right answer
     assert found["useful_of_capacity"] == 100 / 800
 
 
-def test_failed_is_whatever_has_no_200():
+def test_failed_counts_every_request_without_a_200():
     verdicts = [Verdict.REFUSED, Verdict.LOST, Verdict.FAILED, Verdict.OUT_OF_ORDER, Verdict.RIGHT]
     found = counts(outcome(3, verdict=verdict) for verdict in verdicts)
     assert found == {"sent": 5, "failed": 3, "wrong": 0, "out_of_order": 1, "refused": 1, "lost": 1}

@@ -1,4 +1,4 @@
-"""Answers are compared with the expected ones."""
+"""Answers are judged by comparison with the expected ones."""
 
 import orjson
 import pytest
@@ -29,7 +29,7 @@ def test_an_answer_is_right_only_if_every_vector_is_in_its_place(status, body, v
     assert judge(status, orjson.dumps(body), RIGHT) is verdict
 
 
-def test_what_is_no_json_is_wrong():
+def test_a_body_that_is_not_json_is_wrong():
     assert judge(200, b"[[0.5,1.0],[0.2<html>", RIGHT) is Verdict.WRONG
 
 

@@ -1,4 +1,4 @@
-"""Schedules are the same for the same seed, and offer the load that was asked for."""
+"""Schedules are the same for the same seed, and offer the given load."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Our defaults equal those of transformers."""
+"""Our defaults for absent keys of config.json equal those of transformers."""
 
 import pytest
 

@@ -102,7 +102,7 @@ def parts(tokenizer):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_it_is_transformers_own(name, tmp_path):
+def test_a_made_tokenizer_equals_that_of_transformers(name, tmp_path):
     make, *rest = CASES[name]
     folder = make(tmp_path / "m", *rest)
     theirs = of_transformers(folder).backend_tokenizer
@@ -128,7 +128,7 @@ def test_it_is_transformers_own(name, tmp_path):
         ("xlm-roberta", {}, "sentencepiece.bpe.model"),
     ],
 )
-def test_what_is_not_built_is_refused_with_the_way_to_get_it(model_type, config, named, tmp_path):
+def test_an_unsupported_tokenizer_is_refused_with_the_way_to_make_it(model_type, config, named, tmp_path):
     folder = word_pieces(tmp_path / "m", model_type, {CONFIG: config})
     with pytest.raises(ModelError, match=named) as caught:
         slow_tokenizer(folder, model_type)
@@ -142,7 +142,7 @@ def test_a_class_that_config_alone_names_is_not_taken_for_the_familys(tmp_path):
         slow_tokenizer(folder, "bert")
 
 
-def test_a_file_of_pairs_is_no_unigram(tmp_path):
+def test_a_bpe_model_is_refused(tmp_path):
     folder = sentence_pieces(tmp_path / "m", "spm.model", "deberta-v2", {}, DEBERTA)
     content = (folder / "spm.model").read_bytes()
     (folder / "spm.model").write_bytes(content + bytes([0x12, 2, 0x18, 2]))  # model_type = BPE
@@ -151,12 +151,12 @@ def test_a_file_of_pairs_is_no_unigram(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 20, b"\x0b", b"\x0a\x7f", b"\x08\x01\x0a", b"\x0a\x02\x08\x01"])
-def test_what_is_no_sentencepiece_file_is_said_to_be_none(content):
+def test_other_content_is_refused_as_not_a_sentencepiece_file(content):
     with pytest.raises(ValueError, match="it "):
         read_sentencepieces(content)
 
 
-def test_half_a_sentencepiece_file_is_none():
+def test_half_a_sentencepiece_file_is_refused():
     content = spm_model(XLM)
     for part in (0.1, 0.5, 0.999):
         with pytest.raises(ValueError, match="it ends"):

@@ -1,4 +1,4 @@
-"""Capacity is what a replica computes while its queue never empties."""
+"""Capacity is the throughput of a replica whose queue is never empty."""
 
 import pytest
 

@@ -1,11 +1,11 @@
-"""Faults hit replicas at their times."""
+"""Simulated faults hit replicas at their times."""
 
 from embedfleet.simulation.faults import Fault, strike
 from embedfleet.simulation.policy import GatewayPolicy
 from embedfleet.simulation.simulated_run import Cell, Run
 
 
-def test_a_repeated_fault_meets_one_replica_after_the_other():
+def test_a_repeated_fault_affects_one_replica_after_the_other():
     run = Run(Cell(GatewayPolicy(), replicas=2))
     struck = []
     for number, replica in enumerate(run.replicas):

@@ -1,4 +1,4 @@
-"""Figures follow from ledgers."""
+"""The figures of a simulated run follow from its ledger."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from embedfleet.simulation.figures import medians, percentile, summarize
 from embedfleet.simulation.ledger import Ledger
 
 
-def test_percentiles_are_of_the_nearest_rank():
+def test_a_percentile_is_the_value_at_a_share_of_the_sorted_values():
     values = [float(value) for value in range(100, 0, -1)]
     assert (percentile(values, 0.5), percentile(values, 0.99), percentile([7.0], 0.99)) == (51.0, 100.0, 7.0)
 

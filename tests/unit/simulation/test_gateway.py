@@ -1,4 +1,4 @@
-"""The dispatcher in the simulator: the defects that a simulation once showed, and what it is for."""
+"""The dispatcher in the simulator: defects that simulations have shown before, and its gain over rivals."""
 
 from dataclasses import replace
 
@@ -26,8 +26,8 @@ def dispatcher(run: Run):
     return run.front_door.dispatcher
 
 
-def test_a_replica_that_hangs_is_no_sink():
-    """An expected end that decays to now would make it look free: the most attractive of all."""
+def test_a_replica_that_hangs_does_not_attract_requests():
+    """If its expected end decayed to now, it would look free, and get all requests."""
     figures = simulate(ours(load=0.5, seed=1, faults=(Fault("stop", 5, 60),)))
     assert figures["online_over_1s"] == 0
     assert figures["lost"] == figures["refused"] == 0
@@ -56,13 +56,13 @@ def test_a_crash_loses_nothing():
     assert figures["lost"] == figures["refused"] == 0
 
 
-def test_what_tei_refuses_for_a_while_is_not_refused_to_clients():
+def test_clients_do_not_notice_a_replica_that_answers_429_for_a_while():
     figures = simulate(ours(load=0.5, seed=3, faults=(Fault("throttle", 5, 5),)))
     assert figures["lost"] == figures["refused"] == 0
 
 
-def test_equal_replicas_are_not_thought_unequal():
-    """A biased estimate of speed sends the work to whoever is flattered."""
+def test_equal_replicas_get_similar_estimates():
+    """A biased estimate of speed would send the work to the replica that looks faster."""
     cell = ours(workload="docs", load=0.7, seconds=10, seed=5)
     run = Run(cell)
     run.play(cell.arrivals())
@@ -96,7 +96,7 @@ def test_queries_find_a_free_replica_among_many_although_batches_could_use_all()
 
 
 def test_a_long_document_waits_no_longer_than_its_tokens_are_worth():
-    """As bulk work it would be put behind all short ones, for as long as they come."""
+    """As bulk work it would wait behind all short documents, for as long as they arrive."""
     assert simulate(ours(workload="docs", seconds=5, seed=2))["online_over_1s"] == 0
 
 

@@ -1,4 +1,4 @@
-"""Each arrival ends once."""
+"""A ledger records one end for each arrival."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The largest load is found by bisection."""
+"""The largest load that meets an objective is found by bisection."""
 
 import pytest
 

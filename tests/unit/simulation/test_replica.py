@@ -1,6 +1,6 @@
-"""A modelled replica against timelines worked out by hand.
+"""A modelled replica compared with timelines that were computed by hand.
 
-A batch costs 1 s and 10 ms per token, and has at most 100 tokens.
+A batch costs 1 s plus 10 ms per token, and has at most 100 tokens.
 """
 
 import pytest
@@ -13,7 +13,7 @@ COST = BatchCost(a_s=1.0, b_s=0.01, batch_tokens=100)
 
 
 class Scene:
-    """A replica, and what was heard of the requests to it: status and time, network taken off."""
+    """A replica, and the status and time of each reply, without the network delay."""
 
     def __init__(self, *, ahead=False, cost=COST, **given):
         self.clock = Clock()
@@ -40,11 +40,11 @@ class Scene:
         return [self.heard[number] for number in sorted(self.heard)]
 
 
-def test_a_batch_takes_what_waits_and_fits_in_order():
+def test_a_batch_takes_waiting_texts_in_order_while_they_fit():
     scene = Scene()
     for at, tokens in ((0, 10), (0.1, 60), (0.2, 50), (0.3, 30)):
         scene.send(at, tokens)
-    # The third does not fit beside the second, and the fourth, which would, does not overtake it.
+    # The third does not fit beside the second; the fourth would fit, but does not overtake the third.
     assert scene.run() == [(OK, 1.1), (OK, 2.7), (OK, 4.5), (OK, 4.5)]
 
 
@@ -94,12 +94,12 @@ def test_permits_are_taken_whole_or_not_at_all():
 def test_permits_are_given_back_text_by_text():
     scene = Scene(permits=2)
     scene.send(0, 60, 60)
-    scene.send(1.5, 10)  # one of two is held still
+    scene.send(1.5, 10)  # one of two permits is still held
     scene.send(1.7, 10)  # the first text was done at 1.6
     assert [status for status, _ in scene.run()] == [OK, THROTTLED, OK]
 
 
-def test_what_was_cancelled_is_not_computed_and_gives_back_its_permits_at_once():
+def test_cancelled_texts_are_not_computed_and_free_their_permits_at_once():
     scene = Scene(permits=3)
     for at in (0, 0.1, 0.2):
         scene.send(at, 50)
@@ -110,7 +110,7 @@ def test_what_was_cancelled_is_not_computed_and_gives_back_its_permits_at_once()
     assert scene.replica.tokens == 90
 
 
-def test_a_text_that_is_done_gives_back_its_permit_once_though_the_rest_is_cancelled():
+def test_a_computed_text_frees_its_permit_once_even_if_the_rest_is_cancelled():
     scene = Scene(permits=2)
     scene.send(0, 60, 60)
     scene.cancel(2.0, 0)  # the first was done at 1.6
@@ -118,7 +118,7 @@ def test_a_text_that_is_done_gives_back_its_permit_once_though_the_rest_is_cance
     assert scene.run() == [(THROTTLED, 2.1)]
 
 
-def test_what_is_in_a_batch_is_computed_though_nobody_wants_it():
+def test_a_text_in_a_batch_is_computed_although_its_client_has_left():
     scene = Scene()
     scene.send(0, 50)
     scene.cancel(0.5, 0)
@@ -128,7 +128,7 @@ def test_what_is_in_a_batch_is_computed_though_nobody_wants_it():
 
 
 @pytest.mark.parametrize("ahead", [False, True])
-def test_a_stop_makes_what_is_under_way_so_much_later(ahead):
+def test_a_stop_delays_the_running_batch_by_its_length(ahead):
     scene = Scene(ahead=ahead)
     scene.send(0, 50)
     scene.clock.at(0.5, lambda: scene.replica.stop(2))
@@ -144,11 +144,11 @@ def test_stops_that_overlap_are_one():
     assert scene.run() == [(OK, 4.5)]
 
 
-def test_what_comes_while_nothing_runs_and_it_stands_still_waits():
+def test_a_request_to_an_idle_stopped_replica_waits():
     scene = Scene()
     scene.clock.at(0, lambda: scene.replica.stop(2))
     scene.send(1.0, 50)
-    assert scene.run() == [(OK, round(2 + 1.5 - NETWORK_S, 6))]  # it had come before
+    assert scene.run() == [(OK, round(2 + 1.5 - NETWORK_S, 6))]  # it had arrived before the replica went on
 
 
 def test_while_it_stands_still_it_refuses_nothing():
@@ -160,7 +160,7 @@ def test_while_it_stands_still_it_refuses_nothing():
     assert scene.heard[1][1] >= 2 - NETWORK_S
 
 
-def test_a_crash_resets_what_it_has_and_refuses_what_comes_until_it_is_back():
+def test_a_crash_resets_open_requests_and_refuses_new_ones_until_the_replica_is_back():
     scene = Scene(ahead=True, permits=4)
     for at in (0, 0.1, 0.2):
         scene.send(at, 50)
@@ -171,7 +171,7 @@ def test_a_crash_resets_what_it_has_and_refuses_what_comes_until_it_is_back():
     assert statuses == [RESET, RESET, RESET, REFUSED, OK]
 
 
-def test_a_throttled_replica_says_so():
+def test_a_throttled_replica_answers_429():
     scene = Scene()
     scene.clock.at(1.0, lambda: scene.replica.throttle(2))
     scene.send(0, 50)

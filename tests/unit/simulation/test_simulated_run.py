@@ -1,4 +1,4 @@
-"""Whole runs: nothing is lost, nothing is left to chance, and queueing theory is met."""
+"""Whole simulated runs lose nothing, are reproducible, and agree with queueing theory."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ def test_another_seed_gives_something_else():
 
 
 @pytest.mark.parametrize("policy", ["round_robin", "least_conn_cut_32", "haproxy_maxconn_4_priority", "ours"])
-def test_every_arrival_ends_once_whatever_befalls_replicas(policy):
+def test_every_arrival_ends_once_under_any_faults(policy):
     faults = (Fault("crash", 2, 3), Fault("stop", 4, 2, replica=1), Fault("throttle", 6, 2, replica=2, every_s=3))
     cell = Cell(POLICIES[policy], load=0.7, replicas=3, seconds=10, seed=4, faults=faults, permits=True)
     asked = cell.arrivals()
@@ -41,8 +41,8 @@ def test_an_idle_fleet_answers_after_one_batch(policy):
     assert ledger.latency_s[0] == pytest.approx(cell.cost.seconds([20]) + 0.0005)
 
 
-def test_a_queue_with_one_request_per_batch_waits_as_the_formula_for_equal_services_says():
-    """M/D/1: the mean wait is load / (2 (1 - load)) services. One text fills a batch here, so none are shared."""
+def test_a_queue_with_one_request_per_batch_waits_as_long_as_theory_says():
+    """M/D/1: the mean wait is load / (2 (1 - load)) service times. One text fills a batch here, so each runs alone."""
     cost = BatchCost(a_s=0.010, b_s=0.0, batch_tokens=1)
     service, load = 0.010, 0.7
     cell = Cell(POLICIES["round_robin"], "docs", replicas=1, cost=cost)
@@ -56,11 +56,11 @@ def test_a_queue_with_one_request_per_batch_waits_as_the_formula_for_equal_servi
 
 
 def _poisson(rate: float, seconds: float) -> list[Arrival]:
-    """By the generator of the workloads, at a load that gives the rate."""
+    """Poisson arrivals of the workloads' generator, at a load that gives the rate."""
     return arrivals("short", rate * mean_tokens(WORKLOADS["short"]) / 1e6, 1e6, seconds, 3)
 
 
-def test_busy_replicas_work_off_what_they_are_asked():
+def test_busy_replicas_compute_the_offered_load():
     figures = simulate(Cell(POLICIES["round_robin"], "docs", load=0.5, seconds=5))
     assert figures["useful"] == pytest.approx(0.5, rel=0.05)
 

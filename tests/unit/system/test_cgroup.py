@@ -1,4 +1,4 @@
-"""Cores and memory by the limits of control groups: both versions, nested, and as containers see them."""
+"""Cores and memory by the limits of control groups, in both versions, nested, and seen from containers."""
 
 import os
 import tempfile
@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from embedfleet.system.cgroup import cores, cpu_quota, memories, memory_left, memory_limit
 
 GB = 1 << 30
-UNLIMITED = "9223372036854771712"  # of version 1
+UNLIMITED = "9223372036854771712"  # version 1's number for no limit
 TWO = "32 23 0:29 {top} {point} rw,nosuid shared:9 master:2 - cgroup2 cgroup2 rw,nsdelegate\n"
 ONE = "33 23 0:30 {top} {point} rw,relatime - cgroup cgroup rw,{names}\n"
 
 
 def machine(root: Path, groups: str, mounts: str) -> Path:
-    """A root folder with a process's groups and what is mounted."""
+    """A root folder with the groups of a process, and the mounts."""
     (root / "proc/self").mkdir(parents=True)
     (root / "proc/self/cgroup").write_text(groups)
     (root / "proc/self/mountinfo").write_text("23 1 8:1 / / rw - ext4 /dev/root rw\n" + mounts)
@@ -25,7 +25,7 @@ def machine(root: Path, groups: str, mounts: str) -> Path:
 
 
 def put(root: Path, folder: str, **files: str | int) -> None:
-    """Files of one group; ``__`` in a name stands for a point."""
+    """Write the files of one group; ``__`` in a name stands for a full stop."""
     place = root / folder
     place.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
@@ -78,7 +78,7 @@ def test_a_quota_of_version_1(tmp_path, quota, period, expected):
     assert (found and found.cores) == expected
 
 
-def test_of_a_hybrid_each_controller_is_looked_for_where_it_is(tmp_path):
+def test_on_a_hybrid_system_each_controller_is_found_in_its_version(tmp_path):
     """Memory in version 1, processors in version 2, as with cgroup_no_v1=cpu."""
     mounts = ONE.format(top="/", point="/sys/fs/cgroup/memory", names="memory")
     mounts += TWO.format(top="/", point="/sys/fs/cgroup/unified")
@@ -99,15 +99,15 @@ def test_a_container_with_a_namespace_of_its_own(tmp_path):
 
 @pytest.mark.parametrize("top", ["/docker/4f", "/"])
 def test_a_container_that_knows_its_group_by_the_host_s_name(tmp_path, top):
-    """Version 1 under Docker mounts the group itself; some runtimes do not even say so."""
+    """Docker with version 1 mounts the group itself; with some runtimes, mountinfo does not show that."""
     mounts = ONE.format(top=top, point="/sys/fs/cgroup/cpu", names="cpu")
     machine(tmp_path, "3:cpu:/docker/4f\n", mounts)
     put(tmp_path, "sys/fs/cgroup/cpu", cpu__cfs_quota_us=100000, cpu__cfs_period_us=100000)
     assert cpu_quota(tmp_path) is not None
 
 
-def test_a_group_outside_of_what_can_be_seen_is_not_mixed_up(tmp_path):
-    """As after entering a container's namespaces from outside: the container's limit is not this process's."""
+def test_a_group_outside_of_the_visible_ones_is_not_confused_with_them(tmp_path):
+    """After a process entered a container's namespaces from outside, the container's limit is not its own."""
     put(version_2(tmp_path, "/../../user.slice"), "sys/fs/cgroup", cpu__max="100000 100000")
     assert cpu_quota(tmp_path) is None
 
@@ -123,7 +123,7 @@ def test_a_mount_over_another_and_a_point_with_a_blank(tmp_path):
 
 
 @given(st.text(), st.text(), st.text())
-def test_files_that_say_something_else_are_no_limit(groups, mounts, limits):
+def test_files_with_other_content_set_no_limit(groups, mounts, limits):
     with tempfile.TemporaryDirectory() as name:
         root = machine(Path(name), f"{groups}\n0::/\n", f"{mounts}\n{TWO.format(top='/', point='/sys/fs/cgroup')}")
         put(root, "sys/fs/cgroup", cpu__max=limits, memory__max=limits, memory__current=limits, memory__stat=limits)
@@ -131,7 +131,7 @@ def test_files_that_say_something_else_are_no_limit(groups, mounts, limits):
         assert (memory_left(root) or 0) >= 0
 
 
-def test_no_groups_at_all_are_no_limit(tmp_path):
+def test_without_groups_there_is_no_limit(tmp_path):
     machine(tmp_path, "", "")
     assert (cpu_quota(tmp_path), memory_left(tmp_path)) == (None, None)
     assert (cpu_quota(tmp_path / "nowhere"), memories(tmp_path / "nowhere")) == (None, [])

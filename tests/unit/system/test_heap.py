@@ -1,4 +1,4 @@
-"""What an engine keeps of the memory that loading and passes took. Each in a process of its own."""
+"""Memory that an engine keeps after loading and after passes; each test measures a separate process."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ print(re.search(r"Private_Dirty: +([0-9]+)", open("/proc/self/smaps_rollup").rea
 engine.close()
 """
 
-# What passes left, less what is left when the engine says that it gave it back.
+# Prints the memory after passes, minus the memory when the engine logs that it has returned memory.
 REST = """
 import asyncio, logging, re, sys, threading
 from embedfleet.engine.engine import load
@@ -44,11 +44,11 @@ def said(program, *arguments) -> int:
     return int(done.stdout)
 
 
-def test_what_packing_took_is_given_back(tmp_path):
-    """Packing takes the whole model's size once more, 66 MB and over."""
+def test_memory_of_packing_is_returned(tmp_path):
+    """Packing takes at least the model's size once more, which is 66 MB."""
     first, second = (said(LOAD, tmp_path / "packed") for _ in range(2))
     assert first - second < 20_000  # kB
 
 
-def test_what_passes_took_is_given_back_by_an_engine_that_rests(tmp_path):
+def test_an_idle_engine_returns_the_memory_of_its_passes(tmp_path):
     assert said(REST, tmp_path / "packed") >= 4_000  # kB

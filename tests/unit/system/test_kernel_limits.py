@@ -1,4 +1,4 @@
-"""Files are kept for all but clients; what we lack ourselves is told from what others do."""
+"""Some open files are reserved from clients, and our own shortages are distinguished from faults of others."""
 
 import errno
 import socket
@@ -12,7 +12,7 @@ from tests.services.files import no_files
 
 
 @given(st.integers(1, 10**6))
-def test_so_many_files_as_are_asked_for_let_in_so_many_clients(connections):
+def test_the_computed_number_of_files_suffices_for_the_clients(connections):
     assert client_connections(files_for(connections)) >= connections
     assert client_connections(files_for(connections) - 1) <= connections
 
@@ -23,7 +23,7 @@ def test_clients_never_have_all_files(files):
 
 
 @pytest.mark.parametrize("name", ["EMFILE", "ENFILE", "ENOMEM", "ENOBUFS", "EADDRNOTAVAIL"])
-def test_what_we_lack_is_no_fault_of_whom_we_call(name):
+def test_our_own_shortages_are_recognised(name):
     assert ran_out(OSError(getattr(errno, name), name))
 
 
@@ -38,11 +38,11 @@ def test_what_we_lack_is_no_fault_of_whom_we_call(name):
         socket.gaierror(socket.EAI_NONAME, "no such name"),
     ],
 )
-def test_what_others_do_is_no_shortage(error):
+def test_faults_of_others_are_not_shortages(error):
     assert not ran_out(error)
 
 
-def test_a_name_that_is_not_found_without_a_file_left_says_nothing():
+def test_a_name_that_is_not_found_without_free_files_counts_as_a_shortage():
     error = socket.gaierror(socket.EAI_NONAME, "no such name")
     with no_files():
         found = ran_out(error)

@@ -21,7 +21,7 @@ def test_sizes_are_bytes(tmp_path):
 
 
 @pytest.mark.parametrize("missing", ["MemTotal", "MemAvailable", "SwapFree", "AnonPages", "Shmem"])
-def test_a_kernel_that_leaves_a_line_out_says_nothing(tmp_path, missing):
+def test_memory_is_unknown_if_a_line_is_missing(tmp_path, missing):
     lines = [line for line in MEMINFO.splitlines() if not line.startswith(missing)]
     (tmp_path / "meminfo").write_text("\n".join(lines))
     assert read_machine_memory(tmp_path / "meminfo") is None

@@ -1,4 +1,4 @@
-"""What is said is written in order by another thread, dropped where nobody reads, and what was dropped is told."""
+"""Lines are written in order by a thread, dropped if nothing reads them, and dropped lines are counted in a line."""
 
 import os
 import subprocess
@@ -53,14 +53,14 @@ def test_all_is_written_in_order(pipe):
     assert pipe.read(b"99\n").split() == [b"%d" % number for number in range(100)]
 
 
-def test_what_finds_no_room_is_dropped_and_told_once_somebody_reads(pipe):
+def test_lines_over_the_buffer_are_dropped_and_counted_once_the_reader_is_back(pipe):
     outlet = BufferedDescriptor(pipe.theirs, missing, most_bytes=1000)
     pipe.fill()
     until_dropped(outlet, b"a line\n")
     outlet.write(b"of\nthree\nlines\n" + b"x" * 1000)
     assert outlet.dropped == 4
     said = pipe.read(b"4 dropped\n")
-    assert said.endswith(b"a line\n4 dropped\n"), "at the place where they are missing"
+    assert said.endswith(b"a line\n4 dropped\n"), "the line about dropped lines is in their place"
     outlet.write(b"goes on\n")
     assert pipe.read(b"goes on") == b"goes on\n"
 
@@ -71,19 +71,19 @@ def test_a_line_larger_than_the_room_is_written_if_nothing_else_waits(pipe):
     assert len(pipe.read(b"\n")) == 101
 
 
-def test_draining_waits_no_longer_than_it_is_told(pipe):
+def test_draining_waits_no_longer_than_its_time_limit(pipe):
     outlet = BufferedDescriptor(pipe.theirs, missing)
     pipe.fill()
     outlet.write(b"a line\n")
-    outlet.drain(0.05)  # or this never ends
+    outlet.drain(0.05)  # without this limit, it would wait for ever
     assert outlet.dropped == 0
 
 
-def test_what_a_full_disk_does_not_take_is_dropped_and_not_tried_for_ever():
+def test_lines_for_a_full_disk_are_dropped_and_not_tried_again():
     with Path("/dev/full").open("wb", buffering=0) as full:
         outlet = BufferedDescriptor(full.fileno(), missing)
         outlet.write(b"a line\nanother\n")
-        outlet.drain(LIMIT_S)  # returns early only if the writer is idle: one that tries again drops more meanwhile
+        outlet.drain(LIMIT_S)  # a writer that tries again would not become idle, and would drop more
         assert outlet.dropped == 2
 
 
@@ -97,7 +97,7 @@ def test_an_open_file_that_does_not_block_is_waited_for(pipe):
 
 
 @pytest.mark.parametrize("style", ["text", "json"])
-def test_all_that_a_process_says_keeps_its_order_to_its_end(style):
+def test_all_output_of_a_process_keeps_its_order_to_the_end(style):
     done = subprocess.run(
         [sys.executable, "-c", SAYS, style, "0"], capture_output=True, text=True, timeout=LIMIT_S, check=False
     )
@@ -109,7 +109,7 @@ def test_all_that_a_process_says_keeps_its_order_to_its_end(style):
 
 
 @pytest.mark.parametrize("style", ["text", "json"])
-def test_a_process_ends_though_nobody_reads_what_it_says(pipe, style):
+def test_a_process_ends_although_nothing_reads_its_output(pipe, style):
     pipe.fill()
     command = [sys.executable, "-c", SAYS, style, "3000"]
     assert subprocess.run(command, stdout=pipe.theirs, stderr=pipe.theirs, timeout=LIMIT_S, check=False).returncode == 1

@@ -84,14 +84,14 @@ def show(status: FleetStatus, console: Console) -> None:
 
 
 def _faults(service: ServiceStatus) -> list[str]:
-    """Describe the faults of a service's children: why each does not serve, and how it ended the last time."""
+    """Describe the faults of a service's children: why each does not serve, and its last end."""
     rows = [(service.gateway.process, service.gateway.reason or "")]
     rows += [(replica.process, replica.reason) for replica in service.replicas]
     return [f"{process.id}: {text}" for process, reason in rows if (text := _fault(process, reason))]
 
 
 def _fault(process: ProcessStatus, reason: str) -> str:
-    ended = f"ended the last time with {process.last_end}" if process.last_end else ""
+    ended = f"last end: {process.last_end}" if process.last_end else ""
     return "; ".join(filter(None, (reason, ended)))
 
 

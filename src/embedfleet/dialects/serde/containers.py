@@ -86,7 +86,10 @@ def end_list(reader: JsonReader) -> None:
 
 
 def seek_end_of_list(reader: JsonReader, fault: Fault, path: str) -> None:
-    """Move past a refused list, as serde does; an unknown position of the fault is set to that place."""
+    """Move past a refused list, as serde does, and set the path of the fault if it is unknown.
+
+    `Shape.read` then takes an unknown position from the reader.
+    """
     if fault.path is None:
         fault.path = path
     if reader.peek() in (CLOSE_LIST, COMMA):

@@ -19,7 +19,7 @@ _ESCAPES: Final = {
 _DEPTH: Final = 128  # maximum nesting of lists and objects; skipped ones do not count
 _LARGEST: Final = 2**64 - 1
 _LEAST: Final = -(2**63)
-# Most characters of an integer in this range, with the minus; Python refuses to parse thousands of digits.
+# Length of the longest integer in this range, with its minus. Python refuses to parse thousands of digits.
 _MOST_DIGITS: Final = 20
 _LARGEST_EXPONENT: Final = 2**31 - 1
 

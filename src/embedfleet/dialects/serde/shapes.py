@@ -37,7 +37,7 @@ class Shape(metaclass=ABCMeta):
         """Read the next value.
 
         Raises:
-            Fault: The value has another shape. The fault has its path, and mostly its position.
+            Fault: The value has another shape. The fault has its path and usually its position.
         """
         try:
             return self._read(reader, path)

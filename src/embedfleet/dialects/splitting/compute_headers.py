@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from embedfleet.http.message import Header
 
-# Amounts of work are summed. For times, in whole milliseconds, the maximum over the parts is taken.
+# Amounts of work, compute time among them, are summed. Of the other times, the longest counts.
 _JOINED: dict[bytes, Callable[[Iterable[int]], int]] = {
     b"x-compute-time": sum,
     b"x-compute-characters": sum,

@@ -42,7 +42,7 @@ def is_invisible(text: str) -> bool:
 
 
 def maybe_tokenless(place: str, texts: Sequence[str]) -> MaybeTokenless | None:
-    """Check the texts of one input; None if any is visible, or if all are empty.
+    """Make the record of an input whose texts are all invisible; None if one is visible, or if all are empty.
 
     Each text is checked separately, because joining them would copy a long query once per text.
     """

@@ -24,8 +24,8 @@ _Span = tuple[int, int]
 class OpenAIReply(ReplyShape):
     """``{"object", "data": [{"object", "embedding", "index"}], "model", "usage"}``, float or base64.
 
-    Of a vector in base64, only the first number is checked. This is enough, because the route always normalises: a NaN
-    in the vector makes the norm and every normalised number NaN.
+    Only the first number of a base64 vector is checked. This is enough, because the route always normalises: a NaN in
+    the vector makes the norm and every normalised number NaN.
 
     The joined reply takes its other fields from the reply with the first text of the request.
     """
@@ -95,7 +95,11 @@ def _is_finite(reply: bytes, start: int) -> bool:
 
 
 def _is_whole(reply: bytes, end: int) -> bool:
-    """Whether the fields after the last vector can be parsed; raises Malformed if not."""
+    """Return True if the fields after the last vector can be parsed.
+
+    Raises:
+        Malformed: They cannot be parsed.
+    """
     _tail(reply, end)
     return True
 
@@ -104,7 +108,7 @@ def _tail(reply: bytes, end: int) -> dict[str, Json]:
     """Parse the fields after the list of vectors, whose last vector ends at ``end``.
 
     Raises:
-        Malformed: The reply ends within them.
+        Malformed: The fields are incomplete or not JSON.
     """
     tail: dict[str, Json] = parse(b"{" + reply[reply.index(_CLOSING, end) + 2 :])
     return tail

@@ -41,7 +41,7 @@ class BodyReader(metaclass=ABCMeta):
             operation: Name of the operation in the table of routes.
             reply: Shape of the reply to a list of texts.
             fields: Fields of the body.
-            most: Most texts of a request.
+            most: Maximum number of texts in a request.
 
         Raises:
             Validation: The request has more than ``most`` texts.

@@ -1,7 +1,7 @@
 """The texts of a request: their number and estimated cost, bodies for some of them, and the joined reply.
 
-The gateway sends the texts of one request to several replicas, and the client must not notice. Only the fields for this
-are read here; replicas find and report errors in a request. Shapes: TEI 1.9 (router/src/http/types.rs).
+The gateway sends the texts of one request to several replicas, and the client must not notice. Only the fields that
+splitting needs are read here; replicas find and report errors in a request. Shapes: TEI 1.9 (router/src/http/types.rs).
 """
 
 from collections.abc import Callable, Sequence
@@ -97,7 +97,7 @@ class Texts:
         """Make one number per text; equal numbers mean the same computation for the same text.
 
         Fields that only affect the use of the model's output, such as `normalize`, and unknown fields do not change the
-        number. Otherwise a deadly text would look like another text with each new field.
+        number. Otherwise a text that kills replicas would look like another text with each new field.
         """
         frame = hash((self._operation, orjson.dumps(self._context())))
         return [hash((frame, tuple(text) if type(text) is list else text)) for text in self._texts]

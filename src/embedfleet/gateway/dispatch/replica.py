@@ -192,6 +192,7 @@ class Replica:
         """Add a chunk that is being sent; return the predicted seconds until its answer."""
         pace = self.pace
         work = pace.token_s * chunk.tokens
+        computed_s = self.cycle.seconds_until(chunk.tokens, now)
         if not self.tokens:
             self.free_at = now + work + pace.batch_s
         else:
@@ -206,7 +207,7 @@ class Replica:
         self.cycle.add(chunk.tokens, now)
         self.chunks[chunk] = now
         self.sent += 1
-        return self.free_at - now
+        return max(self.free_at - now, computed_s)
 
     def lose(self, chunk: Chunk, now: float) -> None:
         """Stop counting a chunk that hangs while others are answered, so that its share of the window is used again."""

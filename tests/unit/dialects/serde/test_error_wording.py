@@ -1,4 +1,4 @@
-"""Bodies of a wrong form get TEI's messages: recorded ones, and others that follow from its libraries."""
+"""Bodies of a wrong form get TEI's messages: the recorded ones, and others that follow from its libraries."""
 
 import re
 
@@ -61,7 +61,7 @@ DATA, SYNTAX = (422, WRONG_SHAPE), (400, NO_JSON)
 @pytest.mark.parametrize(
     ("path", "body", "kind", "text"),
     [
-        # What comes first in the body counts, not what comes first in the route's fields.
+        # The first fault in the body counts, not the first faulty field of the route.
         ("/embed", b'{"normalize":1,"inputs":5}', DATA,
          "normalize: invalid type: integer `1`, expected a boolean at line 1 column 14"),
         ("/embed", b'{"inputs":5,"normalize":1}', DATA,
@@ -73,7 +73,7 @@ DATA, SYNTAX = (422, WRONG_SHAPE), (400, NO_JSON)
         # Columns are bytes.
         ("/embed", '{"inputs":"ü","truncate":5}'.encode(), DATA,
          "truncate: invalid type: integer `5`, expected a boolean at line 1 column 27"),
-        # A struct may be written as a list; what it lacks is told by its length.
+        # A struct may be written as a list; the message for missing fields states its length.
         ("/embed", b'["a",null,"Left"]', DATA,
          "invalid length 3, expected struct EmbedRequest with 6 elements at line 1 column 17"),
         ("/embed", b'["a",null,"Left",null,true,null,1]', SYNTAX, "trailing characters at line 1 column 33"),
@@ -95,7 +95,7 @@ DATA, SYNTAX = (422, WRONG_SHAPE), (400, NO_JSON)
         ("/embed", b'{"inputs":{"a" 1}}', SYNTAX, "inputs.a: expected `:` at line 1 column 16"),
         ("/similarity", b'{"inputs":{"source_sentence":"a" "sentences":[]}}', SYNTAX,
          "inputs.?: expected `,` or `}` at line 1 column 34"),
-        # A field twice, also where the second has another name for it, and within another.
+        # A field that occurs twice, also with an escape in its name, and within another field.
         ("/embed", b'{"truncate":true,"inputs":"a","truncate":false}', DATA,
          "duplicate field `truncate` at line 1 column 40"),
         ("/embed", b'{"inputs":"a","inp\\u0075ts" : "b"}', DATA, "duplicate field `inputs` at line 1 column 28"),
@@ -128,7 +128,7 @@ DATA, SYNTAX = (422, WRONG_SHAPE), (400, NO_JSON)
         ("/embed", b'{"inputs":"a","truncate":"say \\"hi\\"\\n"}', DATA,
          'truncate: invalid type: string "say \\"hi\\"\\n", expected a boolean at line 1 column 39'),
         ("/embed", b'{"in\xffputs":"a"}', SYNTAX, "invalid unicode code point at line 1 column 10"),
-        # What is ignored has to be JSON all the same.
+        # Ignored values must be JSON too.
         ("/embed", b'{"inputs":"a","zzz":[1,]}', SYNTAX, "zzz: expected value at line 1 column 24"),
         ("/embed", b'{"zzz":{"a":1,},"inputs":"a"}', SYNTAX, "zzz: key must be a string at line 1 column 15"),
         ("/embed", b'{"zzz":[1 2],"inputs":"a"}', SYNTAX, "zzz: expected `,` or `]` at line 1 column 11"),
@@ -141,7 +141,7 @@ DATA, SYNTAX = (422, WRONG_SHAPE), (400, NO_JSON)
          "inputs[1]: invalid type: sequence, expected a string at line 1 column 15"),
     ],
 )  # fmt: skip
-def test_what_was_not_recorded_follows_the_same_rules(path, body, kind, text):
+def test_unrecorded_bodies_follow_the_same_rules(path, body, kind, text):
     assert refusal(path, body) == (kind[0], kind[1] + text)
 
 
@@ -161,7 +161,7 @@ def test_what_was_not_recorded_follows_the_same_rules(path, body, kind, text):
         ("/predict", b'{"inputs":["a"]}'),
     ],
 )
-def test_what_the_library_takes_is_taken(path, body):
+def test_bodies_that_the_library_accepts_are_accepted(path, body):
     assert refusal(path, body) == (200, "")
 
 

@@ -1,4 +1,4 @@
-"""OpenAI's route: what it reads, and that float and base64 carry the same numbers."""
+"""OpenAI's route: the fields of its requests, and equal numbers in float and base64."""
 
 from base64 import b64decode
 

@@ -1,4 +1,4 @@
-"""TEI's bodies: which are read, which are refused with which message, and how equal scores are sorted."""
+"""TEI's bodies: the accepted ones, the messages for the others, and the order of equal scores."""
 
 import numpy as np
 import orjson
@@ -121,13 +121,13 @@ def test_nothing_to_work_on_is_empty(parse, body, message):
         b'{"inputs": "x"} trailing',
     ],
 )
-def test_what_is_not_json_is_malformed(body):
+def test_a_body_that_is_not_json_is_malformed(body):
     with pytest.raises(MalformedBody, match="Failed to parse the request body as JSON: "):
         read_object(JSON, body)
 
 
 @pytest.mark.parametrize("content_type", [None, b"", b"text/plain", b"application/x-www-form-urlencoded", b"json"])
-def test_a_body_not_said_to_be_json_is_refused(content_type):
+def test_a_body_with_another_content_type_is_refused(content_type):
     with pytest.raises(WrongContentType):
         read_object(content_type, b"{}")
 
@@ -139,7 +139,7 @@ def test_every_spelling_of_jsons_type_is_taken(content_type):
     assert "inputs" in read_object(content_type, b'{"inputs": 1}')
 
 
-def test_ranks_fall_and_of_equal_scores_the_higher_index_comes_first():
+def test_ranks_are_sorted_and_among_equal_scores_the_higher_index_comes_first():
     scores = np.array([0.5, 0.9, 0.5, 0.1], dtype=np.float32)
     ranks = orjson.loads(tei.render_ranks(scores, None))
     assert [rank["index"] for rank in ranks] == [1, 2, 0, 3]
@@ -151,7 +151,7 @@ def test_ranks_give_texts_back_when_asked():
     assert ranks == [{"index": 1, "text": "b", "score": 0.2}, {"index": 0, "text": "a", "score": 0.1}]
 
 
-def test_predictions_fall_and_of_equal_scores_the_higher_class_comes_first():
+def test_predictions_are_sorted_and_among_equal_scores_the_higher_class_comes_first():
     rows = tei.predictions(np.array([0.25, 0.5, 0.25], dtype=np.float32), ["a", "b", "c"])
     assert [row["label"] for row in rows] == ["b", "c", "a"]
 

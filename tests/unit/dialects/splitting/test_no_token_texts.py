@@ -1,4 +1,4 @@
-"""Inputs of which a tokenizer may make no token are found, at a cost that the size of the body bounds."""
+"""Inputs that may have no token are found, at a cost that is bounded by the size of the body."""
 
 import tracemalloc
 
@@ -53,7 +53,7 @@ def test_only_invisible_inputs_are_found(path, request_, places):
     ],
 )
 def test_excerpts_are_bounded(path, request_):
-    """A query goes with every text: joined, their sizes would multiply."""
+    """A query is joined with every text, so that without a bound their sizes would multiply."""
     texts = read(path, request_)
     tracemalloc.start()
     try:
@@ -65,7 +65,7 @@ def test_excerpts_are_bounded(path, request_):
 
 
 class Watched(str):
-    """A text that counts how often it is examined."""
+    """A text that counts the calls of its `isspace`."""
 
     __slots__ = ("looks",)
 

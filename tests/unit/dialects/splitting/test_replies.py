@@ -151,13 +151,13 @@ def test_base64_that_begins_with_no_number_is_malformed(vector):
             texts.check(1, template % vector)
 
 
-def test_a_text_without_tokens_has_no_rows_and_that_is_no_fault_of_the_replica():
+def test_a_text_without_tokens_may_have_no_rows():
     texts = read("/embed_all", {"inputs": ["a", " ", "b"]})
     texts.check(3, b"[[[1.5]],[],[[2.5]]]")
     assert texts.join([([2, 1], b"[[[2.5]],[]]"), ([0], b"[[[1.5]]]")]) == b"[[[1.5]],[],[[2.5]]]"
 
 
-def test_of_equal_scores_the_higher_index_comes_first_wherever_it_was_ranked():
+def test_among_equal_scores_the_higher_index_comes_first_whatever_its_part():
     texts = read("/rerank", {"query": "q", "texts": ["a", "b", "c"]})
     parts = [([2], b'[{"index":0,"score":0.5}]'), ([0, 1], b'[{"index":1,"score":0.5},{"index":0,"score":0.5}]')]
     expected = b'[{"index":2,"score":0.5},{"index":1,"score":0.5},{"index":0,"score":0.5}]'
@@ -181,7 +181,7 @@ def test_a_text_that_is_ranked_twice_is_malformed():
 
 
 @pytest.mark.parametrize("number", [b"null", b"NaN"])
-def test_a_score_in_the_middle_that_is_no_number_is_malformed(number):
+def test_a_null_or_nan_among_scores_is_malformed(number):
     texts = read("/rerank", {"query": "q", "texts": ["a", "b"]})
     reply = b'[{"index":0,"score":%b},{"index":1,"score":0.5}]' % number
     with pytest.raises(Malformed):

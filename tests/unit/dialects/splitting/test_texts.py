@@ -62,7 +62,7 @@ _TWO = {
 @pytest.mark.parametrize("path", PATHS)
 @settings(max_examples=40)
 @given(data=st.data())
-def test_a_part_asks_for_its_texts_and_all_else_as_the_client_asked(path, data):
+def test_a_part_has_its_texts_and_all_other_fields_of_the_request(path, data):
     request = data.draw(REQUESTS[path])
     texts = read(path, request)
     sizes = texts.sizes()
@@ -82,7 +82,7 @@ def _texts(path, request):
 
 
 @pytest.mark.parametrize("value", ["a", ["a"], [1, 2], [[1, 2]], []])
-def test_one_text_is_asked_for_as_the_client_did(value):
+def test_a_single_text_is_sent_in_the_clients_form(value):
     assert orjson.loads(read("/embed", {"inputs": value, "x": 1}).body([0])) == {"inputs": value, "x": 1}
 
 
@@ -168,7 +168,7 @@ def test_a_request_of_one_text_needs_no_place():
         ({"zz": 1}, False),
     ],
 )
-def test_a_fingerprint_depends_only_on_what_the_model_is_given(field, is_different):
+def test_a_fingerprint_depends_only_on_the_models_input(field, is_different):
     plain, other = read("/embed", {"inputs": "a"}), read("/embed", {"inputs": "a"} | field)
     assert (plain.fingerprints() != other.fingerprints()) == is_different
 

@@ -75,8 +75,8 @@ def test_arrows_join_the_parts_of_an_area():
     ("layers", "faults"),
     [
         ([{"high"}, {"low"}], []),
-        ([{"low"}, {"high"}], ["embedfleet.a.high imports embedfleet.a.low, which is on no lower layer"]),
-        ([{"low", "high"}], ["embedfleet.a.high imports embedfleet.a.low, which is on no lower layer"]),
+        ([{"low"}, {"high"}], ["embedfleet.a.high imports embedfleet.a.low, which is not on a lower layer"]),
+        ([{"low", "high"}], ["embedfleet.a.high imports embedfleet.a.low, which is not on a lower layer"]),
         ([{"high"}], ["embedfleet.a.low has no layer in tests/test_architecture.py"]),
     ],
 )

@@ -16,7 +16,7 @@ def faults(text, path="tests/test_a.py"):
         ("import unittest.mock\n", "imports unittest.mock"),
         ("from unittest import mock\n", "imports unittest.mock"),
         ("from unittest.mock import patch\n", "imports unittest.mock.patch"),
-        ("def test(mocker): ...\n", "asks for mocker"),
+        ("def test(mocker): ...\n", "uses the fixture mocker"),
         ("def test(monkeypatch):\n    monkeypatch.setattr(thing, 'run', 1)\n", "replaces an attribute of thing"),
         (
             "def test(monkeypatch):\n    monkeypatch.setattr('embedfleet.log.now', 1)\n",
