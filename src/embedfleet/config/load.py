@@ -201,10 +201,15 @@ class _Reading:
         return key if key.startswith("fleet.") else f"services.{key}"
 
     def _unknown(self, key: str, known: Iterable[str], shown: str = "") -> None:
-        close = difflib.get_close_matches(key, list(known), n=1)
-        self.fault(
-            shown or key, "is not known", f"did you mean {close[0]}?" if close else "see docs/reference/settings.md"
-        )
+        section, dot, _ = key.partition(".")
+        hint = "see docs/reference/settings.md"
+        if close := difflib.get_close_matches(key, list(known), n=1):
+            hint = f"did you mean {close[0]}?"
+        elif not dot and shown:
+            hint = "write SERVICE.OPTION or fleet.OPTION, such as embedder.port"
+        elif shown and section not in {"fleet", *self.names}:
+            hint = f"there is no service {section}: name it in {FILE} first, as [services.{section}]"
+        self.fault(shown or key, "is not known", hint)
 
     def _service(self, name: str) -> Service:
         engine = self._record(name, EngineOptions)

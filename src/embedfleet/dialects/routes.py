@@ -12,7 +12,7 @@ How to add a route:
 3. Write its parser and its renderer in `dialects.serving`. If the gateway should split its requests, and no reader or
    reply shape of `dialects.splitting` fits, write one there.
 4. If the engine serves it, add its handler under the operation's name in `engine.api.handlers`. If not, set
-   ``is_on_engine=False``.
+   ``is_on_engine=False``. If the gateway answers it itself, add its handler in `gateway.app`.
 
 Tests check that every row is served where it says so, and that no other module of the package contains a path.
 

@@ -24,12 +24,23 @@ class ReplicaLog:
     def __init__(self, quarantine_s: float) -> None:
         self._quarantine_s = quarantine_s
         self._states: dict[str, ReplicaState] = {}
+        self._failing: set[str] = set()  # joining replicas whose first failed probe was logged
         self._short_at = -inf
 
     def states(self, replicas: Iterable[Replica]) -> None:
-        """Log the replicas that changed state since the last call."""
+        """Log the replicas that changed state since the last call, and each that fails its first probe."""
         for replica in replicas:
             name, state = replica.id, replica.state
+            if state is not ReplicaState.JOINING:
+                self._failing.discard(name)
+            elif replica.reason and name not in self._failing:
+                self._failing.add(name)
+                log.warning(
+                    "replica %s does not serve yet, and is probed until it does: %s",
+                    name,
+                    replica.reason,
+                    extra={"replica": name, "state": state},
+                )
             if self._states.get(name, ReplicaState.JOINING) is not state:
                 why = f": {replica.reason}" if replica.reason else ""
                 log.info("replica %s is %s%s", name, state, why, extra={"replica": name, "state": state})
@@ -38,6 +49,7 @@ class ReplicaLog:
     def gone(self, name: str) -> None:
         """Log a replica that was removed and has drained."""
         self._states.pop(name, None)
+        self._failing.discard(name)
         log.info("replica %s has drained and was removed", name, extra={"replica": name})
 
     def conviction(self, name: str, request_id: bytes) -> None:

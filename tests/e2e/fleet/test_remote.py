@@ -7,6 +7,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -177,6 +178,8 @@ def test_render_writes_a_file_for_each_service(tmp_path):
     assert "server a:80 max_fails=0;" in text
     assert "server b:8080 max_fails=0;" in text
     assert "listen 8001;" in text
+    assert "run that again when the replicas change" in text
+    assert "changes made here are lost" not in text, "nothing writes this file again"
     processes = run_cli(tmp_path, "render", "nginx", "--out", "conf.d")
     assert (processes.returncode, processes.stdout) == (2, "")
     assert "are processes, whose ports change" in processes.stderr
@@ -192,7 +195,10 @@ def test_a_unit_waits_for_the_gpus_and_then_runs_up(tmp_path):
     assert "LimitNOFILE=524288" in result.stdout
     units = tmp_path / "units"
     units.mkdir()
-    assert run_cli(tmp_path, "service", "install", "--unit-dir", str(units)).returncode == 0
+    installed = run_cli(tmp_path, "service", "install", "--unit-dir", str(units))
+    assert installed.returncode == 0
+    if not Path("/run/systemd/system").is_dir():
+        assert "systemd does not run here: once it does, enable the unit" in installed.stderr
     assert (units / "embedfleet.service").is_file()
     assert run_cli(tmp_path, "service", "uninstall", "--unit-dir", str(units)).returncode == 0
     assert list(units.iterdir()) == []

@@ -79,7 +79,11 @@ def test_the_version_is_data(tmp_path):
         (["gateway", "--replica", "http://[::1"], "http://[::1 is not the URL of a replica", "write http://host:port"),
         (["gateway", "--max-connections", "9" * 400], "is above 9007199254740992", "see `embedfleet gateway --help`"),
         (["up", "--set", f"embedder.port={'9' * 5000}"], "is not a whole number, 1 to 65535", ""),
-        (["gateway", "--host", "192.0.2.1"], "cannot listen: 192.0.2.1:0: ", "choose another --port"),
+        (
+            ["gateway", "--replica", "http://h:1", "--host", "192.0.2.1"],
+            "cannot listen: 192.0.2.1:0: ",
+            "choose another --port",
+        ),
         (["logs"], "there are no logs of any process", "there are logs of: none"),
         (["config", "--config", "none.toml"], "none.toml: cannot be read", "name a file that exists"),
     ],
@@ -98,6 +102,7 @@ def test_status_without_a_fleet_says_so_in_words_in_json_and_by_its_code(tmp_pat
     words, program = run_cli(tmp_path, "status"), run_cli(tmp_path, "status", "--json")
     assert (words.returncode, words.stdout, program.returncode) == (3, "", 3)
     assert "no fleet runs in" in words.stderr
+    assert "hint: ask in the folder of `up`, or name its --state-dir" in words.stderr
     assert json.loads(program.stdout) == {"running": False, "services": []}
 
 

@@ -115,6 +115,17 @@ def test_a_flag_of_an_unknown_service_is_refused():
     assert faults(flags={"embeder.port": "1"}) == {"flag --set embeder.port": "is not known (did you mean embedder?)"}
 
 
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("port", "write SERVICE.OPTION or fleet.OPTION, such as embedder.port"),
+        ("search.port", "there is no service search: name it in fleet.toml first, as [services.search]"),
+    ],
+)
+def test_the_hint_for_an_unknown_flag_tells_how_to_write_it(key, hint):
+    assert faults(flags={key: "1"}) == {f"flag --set {key}": f"is not known ({hint})"}
+
+
 def test_a_fleet_without_any_service_is_refused():
     assert "services" in faults(flags={"embedder.enabled": "false", "reranker.enabled": "no"})
 

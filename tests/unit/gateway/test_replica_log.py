@@ -38,6 +38,19 @@ def test_a_replica_that_has_just_joined_is_not_logged(caplog):
     assert not caplog.records
 
 
+def test_a_replica_that_never_serves_is_logged_once_with_its_reason(caplog):
+    """A gateway with two wrong addresses said nothing for ever."""
+    written, one = ReplicaLog(60.0), replica("a", ReplicaState.JOINING, "connection refused")
+    written.states([one])
+    written.states([one])
+    (line,) = caplog.records
+    assert line.levelno == logging.WARNING
+    assert line.getMessage() == "replica a does not serve yet, and is probed until it does: connection refused"
+    one.state, one.reason = ReplicaState.ACTIVE, ""
+    written.states([one])
+    assert [line.getMessage() for line in caplog.records[1:]] == ["replica a is active"]
+
+
 def test_a_replica_with_the_name_of_a_removed_one_is_logged_anew(caplog):
     written = ReplicaLog(60.0)
     written.states([replica("a", ReplicaState.ACTIVE)])

@@ -1,6 +1,7 @@
 """``embedfleet gateway``: runs one gateway in the foreground."""
 
 import asyncio
+import logging
 import sys
 from typing import Any, NoReturn
 
@@ -93,6 +94,10 @@ def command(
 
     set_up(log_level, log_format)
     settings = gateway_settings(take_record(GatewayOptions, flags), **flags)
+    if not settings.replicas and not settings.admin_path:
+        logging.getLogger(__name__).warning(
+            "no --replica was given, and without --admin none can be added: every request will get 503"
+        )
     try:
         uvloop.run(serve(settings, ready=port_reporter(ready_fd)))
     except OSError as error:

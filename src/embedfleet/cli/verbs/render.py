@@ -1,5 +1,6 @@
 """``embedfleet render``: writes configuration files for an nginx that the user runs."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def nginx(out: str, **flags: Any) -> None:  # noqa: ANN401
             )
         listen = str(service.options.port) if isinstance(replicas[0], RemoteSpec) else "80"
         site = site_maker(service, listen, "/var/log/nginx/access.log")(addresses, [])
-        sites[file_name(service.name)] = render_site(site)
+        sites[file_name(service.name)] = render_site(replace(site, is_maintained=False))
     _write(Path(out), sites)
     say("a replica that fails stays on these lists; `embedfleet up` with balancer = nginx removes such a replica")
 

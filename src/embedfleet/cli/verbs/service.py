@@ -54,6 +54,9 @@ def install(unit_dir: str, dry_run: bool, **flags: Any) -> None:  # noqa: ANN401
     except OSError as error:
         raise UsageError(f"{unit} cannot be written: {error.strerror}", "run this as root (sudo)") from error
     say(f"wrote {unit}")
+    if not _has_systemd():
+        say(f"systemd does not run here: once it does, enable the unit with `systemctl enable {NAME}`")
+        return
     _systemctl("daemon-reload")
     _systemctl("enable", NAME)
     say(f"the fleet starts at the next boot; to start it now: systemctl start {NAME.removesuffix('.service')}")
@@ -67,12 +70,14 @@ def uninstall(unit_dir: str) -> None:
     if not os.path.lexists(unit):
         say(f"there is no {unit}")
         return
-    _systemctl("disable", NAME)
+    if _has_systemd():
+        _systemctl("disable", NAME)
     try:
         unit.unlink()
     except OSError as error:
         raise UsageError(f"{unit} cannot be removed: {error.strerror}", "run this as root (sudo)") from error
-    _systemctl("daemon-reload")
+    if _has_systemd():
+        _systemctl("daemon-reload")
     say(f"removed {unit}")
 
 
@@ -100,14 +105,17 @@ def _seen() -> set[str]:
     return {gpu.uuid for gpu in driver.gpus} if driver else set()
 
 
+def _has_systemd() -> bool:
+    """Return whether systemd runs this machine."""
+    return shutil.which("systemctl") is not None and Path("/run/systemd/system").is_dir()
+
+
 def _systemctl(*arguments: str) -> None:
-    """Run systemctl, unless systemd does not run here.
+    """Run systemctl.
 
     Raises:
         FleetError: systemctl failed.
     """
-    if shutil.which("systemctl") is None or not Path("/run/systemd/system").is_dir():
-        return
     done = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False)  # noqa: S607
     if done.returncode != 0:
         raise FleetError(f"systemctl {' '.join(arguments)}: {done.stderr.strip()}", "see journalctl -xe")

@@ -48,7 +48,7 @@ def command(as_json: bool, **flags: Any) -> None:  # noqa: ANN401
     if status is None:
         if as_json:
             data(json.dumps({"running": False, "services": []}))
-        say(f"no fleet runs in {settings.state_dir}")
+        say(f"no fleet runs in {settings.state_dir}\n\nhint: ask in the folder of `up`, or name its --state-dir")
         sys.exit(NOT_RUNNING)
     if as_json:
         data(json.dumps({"running": is_running} | status.to_json()))

@@ -42,7 +42,8 @@ _JSON = "-H 'Content-Type: application/json'"
 _EXAMPLES = {
     "embed": f"""{path_of("embed")} -X POST -d '{{"inputs":"What is Deep Learning?"}}' {_JSON}""",
     "rerank": f"{path_of('rerank')} -X POST -d "
-    f"""'{{"query":"What is Deep Learning?","texts":["Deep Learning is not...","Deep learning is..."]}}' {_JSON}""",
+    """'{"query":"What is Deep Learning?","texts":["Paris is in France.","Deep learning trains neural networks."]}'"""
+    f" {_JSON}",
 }
 _UP_LOG = "up"
 _NOT_OTHERS = 0o022  # added to the umask: only the owner may write the files that are read back
@@ -185,6 +186,7 @@ def _detach(settings: Settings, flags: tuple[str, ...]) -> None:
         raise
     if serves:
         _announce(settings)
+        say(f"\n`embedfleet down` drains and stops; logs are in {log_files.folder}")
         return
     lines = log_files.since(_UP_LOG, began)
     for line in lines:

@@ -25,6 +25,7 @@ class Site:
         response_timeout_s: Longest wait for a replica's reply, in seconds.
         access_log: Path of the access log, which gets one JSON object per request.
         generation: Answer of /livez, which shows that a reload has taken effect.
+        is_maintained: Whether embedfleet writes the file again whenever a replica comes, goes or fails.
     """
 
     service: str
@@ -36,6 +37,7 @@ class Site:
     response_timeout_s: float = 120.0
     access_log: str = "/var/log/nginx/access.log"
     generation: str = "1"
+    is_maintained: bool = True
 
 
 def file_name(service: str) -> str:
@@ -50,8 +52,13 @@ def render_site(site: Site) -> str:
 
 
 def _log_format(site: Site, log: str) -> str:
+    made = (
+        "Made by embedfleet, and made again whenever a replica comes or goes: changes made here are lost."
+        if site.is_maintained
+        else "Made by `embedfleet render nginx`; run that again when the replicas change."
+    )
     return f"""\
-# Made by embedfleet, and made again whenever a replica comes or goes: changes made here are lost.
+# {made}
 
 # One JSON object per request: its cost, the replica that answered, and those that were tried before.
 log_format {log} escape=json '{{'
@@ -67,12 +74,18 @@ def _upstream(site: Site) -> str:
     if not site.servers:
         servers = "\n".join(f"    server {address} down;" for address, _ in site.resting)
     resting = "".join(f"\n    # {address} gets nothing: {_one_line(reason)}" for address, reason in site.resting)
+    probed = (
+        """Replicas are
+    # probed every few seconds, and those that cannot infer are removed from this list."""
+        if site.is_maintained
+        else """A replica that
+    # fails stays on this list until you take it off; nginx tries the next one meanwhile."""
+    )
     return f"""\
 upstream {site.upstream} {{
     # The replica with the fewest requests under way, not the next in turn: requests differ much in cost.
     least_conn;
-    # max_fails=0: one slow moment must not take a replica out for ten seconds, or all of them at once. Replicas are
-    # probed every few seconds, and those that cannot infer are removed from this list.
+    # max_fails=0: one slow moment must not take a replica out for ten seconds, or all of them at once. {probed}
 {servers}{resting}
     # Connections to replicas are kept open: a new one per request costs more than the proxying itself.
     keepalive 64;
