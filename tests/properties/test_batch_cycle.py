@@ -1,5 +1,6 @@
 """The prediction of a replica's batches agrees with a modelled server, from the answers alone."""
 
+import random
 from itertools import pairwise
 
 import pytest
@@ -52,31 +53,34 @@ class Watched:
         return errors
 
 
-SENDS = st.lists(st.tuples(st.floats(0.000_01, 0.01), st.integers(1, 300)), min_size=100, max_size=300)
+def sends(seed, many):
+    """Gaps of 0.1 to 10 ms, and 1 to 300 tokens; drawn here, since hundreds of drawn numbers take too long."""
+    chance = random.Random(seed)
+    return [(0.000_1 * 100 ** chance.random(), chance.randint(1, 300)) for _ in range(many)]
 
 
 @pytest.mark.parametrize("is_ahead", [True, False])
-@given(sends=SENDS)
-def test_predictions_agree_with_a_server_once_its_kind_is_learnt(is_ahead, sends):
+@given(seed=st.integers(0, 2**32))
+def test_predictions_agree_with_a_server_once_its_kind_is_learnt(is_ahead, seed):
     watched = Watched(is_ahead=is_ahead)
     watched.play([(0.001, 100)] * 200)  # a steady load shows what kind of server it is
-    errors = watched.play(sends)
+    errors = sorted(watched.play(sends(seed, 200)))
     assert watched.cycle.is_ahead == is_ahead
-    in_flight = A_S + B_S * 300  # a chunk under way when a batch is formed may be counted one batch early
-    assert sorted(errors)[len(errors) // 2] <= 4 * NETWORK_S + B_S * 300
-    assert max(errors) <= 2 * in_flight + 4 * NETWORK_S
+    chunk_s = A_S + B_S * 300  # a chunk under way when a batch is formed may be counted one batch early
+    assert errors[len(errors) // 2] <= 4 * NETWORK_S + B_S * 300
+    assert errors[-1] <= 2 * chunk_s + 4 * NETWORK_S
 
 
-@given(sends=SENDS, is_ahead=st.booleans())
-def test_counts_are_those_of_the_chunks_that_are_not_computed(sends, is_ahead):
+@given(seed=st.integers(0, 2**32), is_ahead=st.booleans())
+def test_counts_are_those_of_the_chunks_that_are_not_computed(seed, is_ahead):
     watched = Watched(is_ahead=is_ahead)
-    for send in sends:
+    cycle = watched.cycle
+    for send in sends(seed, 100):
         watched.play([send])
-        cycle = watched.cycle
         assert min(cycle.running, cycle.formed, cycle.queued) >= 0
         assert cycle.running + cycle.formed + cycle.queued <= sum(watched.chunks.values())
     watched.clock.run(watched.clock.now + 60)
-    assert (watched.cycle.running, watched.cycle.formed, watched.cycle.queued) == (0, 0, 0)
+    assert (cycle.running, cycle.formed, cycle.queued) == (0, 0, 0)
 
 
 def test_a_later_chunk_is_never_predicted_earlier():
