@@ -10,3 +10,7 @@ import embedfleet  # noqa: F401 - before any test imports a library that calls h
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 settings.register_profile("long", max_examples=200_000, deadline=None, suppress_health_check=list(HealthCheck))
+# A busy machine must not fail a property. With CI set, Hypothesis has a profile of its own that allows for that.
+if "CI" not in os.environ:
+    settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("here")
