@@ -34,18 +34,17 @@ class BatchCycle:
         running: Estimated tokens of the running batch; 0 if none runs.
         formed: Estimated tokens of the next batch, if the replica forms one ahead.
         queued: Estimated tokens behind that.
-        ends_at: Predicted end of the running batch.
-        rest_s: Predicted seconds from that until the end of a batch for a chunk without tokens that is sent now.
     """
 
-    __slots__ = ("_done_until", "_evidence", "_formed_until", "_pace", "_run_until", "_started_at", "batch_tokens",
-                 "ends_at", "formed", "queued", "rest_s", "running")  # fmt: skip
+    __slots__ = ("_done_until", "_ends_at", "_evidence", "_formed_until", "_is_predicted", "_pace", "_rest_s",
+                 "_run_until", "_started_at", "batch_tokens", "formed", "queued", "running")  # fmt: skip
 
     def __init__(self, pace: Pace) -> None:
         self.batch_tokens = 16_384
         self.running = self.formed = self.queued = 0
-        self.ends_at = self.rest_s = 0.0
         self._pace = pace
+        self._is_predicted = False  # whether `_ends_at` and `_rest_s` hold for the present counts
+        self._ends_at = self._rest_s = 0.0
         self._evidence = 1
         self._started_at = 0.0
         self._done_until = self._run_until = self._formed_until = 0.0
@@ -60,10 +59,12 @@ class BatchCycle:
         pace = self._pace
         if not self.running:
             return pace.batch_s + pace.token_s * tokens
-        left = self.ends_at - now
+        if not self._is_predicted:
+            self._predict()
+        left = self._ends_at - now
         if left < 0.0:
             left *= -_LITTLE_LATE if left > -_LATE_S else -_VERY_LATE
-        return left + self.rest_s + pace.token_s * tokens
+        return left + self._rest_s + pace.token_s * tokens
 
     def add(self, tokens: int, now: float) -> None:
         """Add a chunk that is being sent."""
@@ -75,7 +76,7 @@ class BatchCycle:
             self._formed_until = now
         else:
             self.queued += tokens
-        self._predict()
+        self._is_predicted = False
 
     def take_off(self, tokens: int, sent_at: float) -> None:
         """Remove a chunk that was answered, failed or cancelled."""
@@ -87,7 +88,7 @@ class BatchCycle:
             self.formed = max(0, self.formed - tokens)
         else:
             self.queued = max(0, self.queued - tokens)
-        self._predict()
+        self._is_predicted = False
 
     def answer(self, sent_at: float, now: float, left: Iterable[tuple[float, int]]) -> None:
         """Note an answer: the batch of its chunk has ended.
@@ -102,7 +103,7 @@ class BatchCycle:
             if not is_same_batch:  # it was in a batch of its own, which was formed while the last one ran
                 self._evidence = min(_MOST_EVIDENCE, self._evidence + 1)
                 self._started_at = now
-                self._predict()
+                self._is_predicted = False
             return
         if is_same_batch and self._done_until:  # a batch that was formed ahead would take longer
             self._evidence = max(1 - _MOST_EVIDENCE, self._evidence - 1)
@@ -115,7 +116,7 @@ class BatchCycle:
         self._done_until += seconds
         self._run_until += seconds
         self._formed_until += seconds
-        self.ends_at += seconds
+        self._is_predicted = False
 
     def _start_next(self, now: float, left: Iterable[tuple[float, int]]) -> None:
         """Start the next batch, and form one from the queue if the replica forms them ahead."""
@@ -137,14 +138,14 @@ class BatchCycle:
                 self._formed_until = sent_at
             else:
                 self.queued += tokens
-        self._predict()
+        self._is_predicted = False
 
     def _predict(self) -> None:
-        if not self.running:
-            return
+        """Predict the end of the running batch, and the seconds from that to the end of the batch of a new chunk."""
         batch_s, token_s = self._pace.batch_s, self._pace.token_s
-        self.ends_at = self._started_at + batch_s + token_s * self.running
+        self._ends_at = self._started_at + batch_s + token_s * self.running
         batches = 1 + self.queued // self.batch_tokens  # those of the queue, with the chunk that is sent now
         if self.formed:
             batches += 1
-        self.rest_s = batches * batch_s + token_s * (self.formed + self.queued)
+        self._rest_s = batches * batch_s + token_s * (self.formed + self.queued)
+        self._is_predicted = True
