@@ -12,7 +12,7 @@ from embedfleet.cli.output import say
 from embedfleet.config.cross_checks import is_missing_folder
 from embedfleet.config.load import find_file, load, load_valid
 from embedfleet.config.option import Option, options_of
-from embedfleet.config.settings import FleetOptions, Settings
+from embedfleet.config.settings import FleetOptions, ServiceOptions, Settings
 from embedfleet.errors import SettingsError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -43,6 +43,12 @@ class OptionType(click.ParamType[Any]):
         if problem := self._option.check(parsed):
             self.fail(problem, param, ctx)
         return parsed
+
+
+SECONDS = OptionType(options_of(FleetOptions)["stop_grace_s"])
+"""Type of a flag that takes a time in seconds, at least 0."""
+BYTES = OptionType(options_of(ServiceOptions)["payload_limit_bytes"])
+"""Type of a flag that takes a size in bytes, at least 1."""
 
 
 def record_flags(record: type) -> Callable[[Command], Command]:

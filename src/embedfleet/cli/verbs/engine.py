@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from embedfleet.cli.child import end_with, port_reporter
-from embedfleet.cli.flags import PORT, record_flags, take_record
+from embedfleet.cli.flags import BYTES, PORT, SECONDS, record_flags, take_record
 from embedfleet.config.settings import EngineOptions
 from embedfleet.errors import UsageError
 
@@ -15,9 +15,15 @@ from embedfleet.errors import UsageError
 @click.option("--host", default="127.0.0.1", show_default=True, help="address to listen on")
 @click.option("--port", type=PORT, default=0, show_default=True, help="port to listen on; 0 for any free one")
 @click.option("--worker-threads", default=1, show_default=True, help="threads that run the model, one core each")
-@click.option("--payload-limit-bytes", default=2_000_000, show_default=True, help="largest request body, in bytes")
 @click.option(
-    "--stop-grace-s", default=30.0, show_default=True, help="time for requests in progress to end at a stop, in seconds"
+    "--payload-limit-bytes", default=2_000_000, show_default=True, type=BYTES, help="largest request body, in bytes"
+)
+@click.option(
+    "--stop-grace-s",
+    default=30.0,
+    show_default=True,
+    type=SECONDS,
+    help="time for requests in progress to end at a stop, in seconds",
 )
 @click.option(
     "--api-key",

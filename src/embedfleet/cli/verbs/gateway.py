@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import click
 
 from embedfleet.cli.child import end_with, port_reporter
-from embedfleet.cli.flags import PORT, record_flags, take_record
+from embedfleet.cli.flags import BYTES, PORT, SECONDS, record_flags, take_record
 from embedfleet.config.settings import GatewayOptions
 from embedfleet.errors import UsageError
 
@@ -45,16 +45,22 @@ from embedfleet.errors import UsageError
     "--payload-limit-bytes",
     default=2_000_000,
     show_default=True,
+    type=BYTES,
     help="largest body of a request to a replica, in bytes",
 )
 @click.option(
     "--drain-s",
     default=0.0,
     show_default=True,
+    type=SECONDS,
     help="time for which a stopping gateway still accepts requests, in seconds",
 )
 @click.option(
-    "--stop-grace-s", default=30.0, show_default=True, help="time for requests in progress to end at a stop, in seconds"
+    "--stop-grace-s",
+    default=30.0,
+    show_default=True,
+    type=SECONDS,
+    help="time for requests in progress to end at a stop, in seconds",
 )
 @record_flags(GatewayOptions)
 @click.option(

@@ -25,7 +25,9 @@ _IGNORED = (
 def _flag(name: str, default: str | int | None, text: str, **more: Any) -> Callable[[Command], Command]:  # noqa: ANN401
     """Make a flag of TEI that can also be set by the environment variable of its name."""
     more.setdefault("show_default", default not in {None, ""})
-    return click.option(f"--{name}", default=default, envvar=name.upper().replace("-", "_"), help=text, **more)
+    if default is not None:  # click takes a default of None for a value, and asks for none then
+        more["default"] = default
+    return click.option(f"--{name}", envvar=name.upper().replace("-", "_"), help=text, **more)
 
 
 def _ignored(command: Command) -> Command:

@@ -7,6 +7,7 @@ that other parts of the fleet use as well.
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields
 
 from embedfleet.config.settings import EngineOptions, FleetOptions, GatewayOptions, Service, ServiceOptions, Settings
@@ -68,16 +69,20 @@ class Reload:
             FleetError: A new gateway does not serve; the services before it keep their new gateways.
         """
         settings = self._reread()
-        refuse_others(self._settings, settings)
-        gateways = [
-            spec for spec in self._make_plan(settings) if isinstance(spec, ProcessSpec) and spec.listens is not None
-        ]
+        refuse_others(self._settings, settings, {spec.service for spec in self._gateways(self._settings)})
+        gateways = self._gateways(settings)
         if not gateways:
             raise UsageError(
                 "no gateway of this fleet is a process on this machine, so there is none to reload",
                 "nginx and containers take on new settings at the next `embedfleet up`",
             )
         return [await self._replace(spec) for spec in gateways]
+
+    def _gateways(self, settings: Settings) -> list[ProcessSpec]:
+        """Return the gateways that are processes."""
+        return [
+            spec for spec in self._make_plan(settings) if isinstance(spec, ProcessSpec) and spec.listens is not None
+        ]
 
     async def _replace(self, spec: ProcessSpec) -> Replaced:
         began = time.monotonic()
@@ -87,13 +92,18 @@ class Reload:
         return replaced
 
 
-def refuse_others(before: Settings, after: Settings) -> None:
-    """Refuse changes of settings that concern more than gateways.
+def refuse_others(before: Settings, after: Settings, replaced: AbstractSet[str]) -> None:
+    """Refuse changes of settings that concern more than the gateways that are replaced.
+
+    Args:
+        before: Settings of the running fleet.
+        after: Settings as they are now.
+        replaced: Names of the services whose gateway is replaced.
 
     Raises:
         UsageError: There are such changes; the message names every one.
     """
-    others = set(changes(before, after))
+    others = set(changes(before, after, replaced))
     # A new gateway reads it at its start, like GatewayOptions. The fleet does not, and would kill a gateway that drains
     # for longer than the fleet was started with.
     if after.fleet.drain_s <= before.fleet.drain_s:
@@ -105,8 +115,8 @@ def refuse_others(before: Settings, after: Settings) -> None:
         )
 
 
-def changes(before: Settings, after: Settings) -> Iterator[str]:
-    """Yield the dotted names of the settings that differ, except those of gateways.
+def changes(before: Settings, after: Settings, replaced: AbstractSet[str]) -> Iterator[str]:
+    """Yield the dotted names of the settings that differ, except those of gateways that are replaced.
 
     A service that was added or removed is named as a whole.
     """
@@ -116,15 +126,15 @@ def changes(before: Settings, after: Settings) -> Iterator[str]:
     services = {service.name: service for service in after.services}
     for service in before.services:
         if service.name in services:
-            yield from _changes_of(service, services.pop(service.name))
+            yield from _changes_of(service, services.pop(service.name), is_replaced=service.name in replaced)
         else:
             yield f"services.{service.name}"
     yield from (f"services.{name}" for name in services)
 
 
-def _changes_of(before: Service, after: Service) -> Iterator[str]:
+def _changes_of(before: Service, after: Service, *, is_replaced: bool) -> Iterator[str]:
     records = [(ServiceOptions, before.options, after.options), (EngineOptions, before.engine, after.engine)]
-    if before.options.balancer == "nginx":  # its options of a gateway are read by no gateway that is replaced
+    if not is_replaced:  # nginx or a container, which keeps its options
         records.append((GatewayOptions, before.gateway, after.gateway))
     for record, old, new in records:
         yield from (f"services.{before.name}.{item.name}" for item in fields(record) if _differ(old, new, item.name))

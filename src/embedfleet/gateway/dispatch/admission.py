@@ -10,6 +10,9 @@ from embedfleet.gateway.dispatch.request import Request
 from embedfleet.gateway.dispatch.reservations import Reservations
 
 _UNKNOWN_S = 5.0  # Retry-After in seconds while no replica serves
+# A reservation is not honoured while the queue is this many times as long as its limit. That happens when many clients
+# come back after many others stayed away, so that too small a share was expected.
+_OVERBOOKED = 2
 _LEAST_SHARE = 0.5  # least assumed share of the nominal rate, because a rate measured under light load is too low
 
 
@@ -50,28 +53,43 @@ class Admission:
         Returns:
             Refusal or separation; None if the request is admitted.
         """
-        key = request.handle.key
         reservations, huge = self._reservations[request.is_online], self._reservations_of_huge[request.is_online]
         limits = self._limits
         is_large = queued_bytes > 0 and queued_bytes + request.size_bytes > limits.queue_bytes
-        if not is_large and (reservations.redeem(key, now) or huge.redeem(key, now)):
-            return None
         room = (limits.online_queue_s if request.is_online else limits.bulk_queue_s) * tokens_per_s
+        is_overbooked = False
+        if not is_large and self.redeem(request, now):
+            if waiting <= _OVERBOOKED * room + request.tokens:
+                return None
+            is_overbooked = True
+            reservations.share = huge.share = 1.0  # too few clients were expected to come back
         is_long = tokens_per_s > 0 and waiting > 0 and waiting + reservations.soon(now) + request.tokens > room
         if not is_long and not is_large:
             return None
         if request.is_shared:
             return Separate(request)
+        huge.soon(now)  # drops the reservations that have lapsed
+        # Clients that are due now get a new time like this one, behind those that are due later.
+        ahead, huge_ahead = (reservations.later, huge.later) if is_overbooked else (reservations.likely, huge.likely)
         if request.tokens > room:
-            huge.soon(now)  # drops the reservations that have lapsed
-            excess = float(waiting + reservations.likely + huge.likely)
+            excess = float(waiting + ahead + huge_ahead)
             reservations = huge
         else:
-            excess = max(float(request.tokens), waiting + reservations.likely + request.tokens - room)
-        at = reservations.make(key, request.tokens, now + self._seconds(excess, tokens_per_s))
+            excess = max(float(request.tokens), waiting + ahead + request.tokens - room)
+        at = reservations.make(request.handle.key, request.tokens, now + self._seconds(excess, tokens_per_s))
         after_s = max(1, ceil(at - now))
         error: ServingError = Saturated(after_s) if request.is_online else Overloaded(retry_after_s=after_s)
         return Refuse(request, error, "online-queue" if request.is_online else "bulk-queue")
+
+    def redeem(self, request: Request, now: float) -> bool:
+        """Use up the reservation of a request, if it has one that is valid now; return whether it had."""
+        key, is_online = request.handle.key, request.is_online
+        return self._reservations[is_online].redeem(key, now) or self._reservations_of_huge[is_online].redeem(key, now)
+
+    @property
+    def has_reservations(self) -> bool:
+        """Whether any client was told to come back and has not done so."""
+        return any(len(each) for each in (*self._reservations, *self._reservations_of_huge))
 
     def _seconds(self, tokens: float, tokens_per_s: float) -> float:
         """Return the seconds that the pool needs for the given number of tokens."""

@@ -140,6 +140,8 @@ class Dispatcher:
             return None
         replica = place_online(pool.serving, request, now)
         if replica is not None:
+            if self._admission.has_reservations:  # else the client would count as one that stayed away
+                self._admission.redeem(request, now)
             requests.send(request, replica, now)
         return replica
 

@@ -18,13 +18,14 @@ _MOST = 20_000
 
 
 class _Reservation:
-    __slots__ = ("at", "is_open", "is_soon", "key", "tokens")
+    __slots__ = ("at", "is_later", "is_open", "is_soon", "key", "tokens")
 
     def __init__(self, key: int, tokens: int, at: float) -> None:
         self.key = key
         self.tokens = tokens
         self.at = at
         self.is_open = True
+        self.is_later = True  # whether its tokens are counted in `_later_tokens`
         self.is_soon = False  # whether its tokens are counted in `_soon_tokens`
 
 
@@ -45,6 +46,7 @@ class Reservations:
         self._later: deque[_Reservation] = deque()
         self._soon: deque[_Reservation] = deque()
         self._past: deque[_Reservation] = deque()
+        self._later_tokens = 0
         self._soon_tokens = 0
         self._last_at = 0.0
 
@@ -73,6 +75,7 @@ class Reservations:
         self._count += 1
         self._last_at = at
         self.tokens += tokens
+        self._later_tokens += tokens
         return at
 
     def redeem(self, key: int, now: float) -> bool:
@@ -97,11 +100,17 @@ class Reservations:
         """Expected tokens of the retries of all open reservations."""
         return int(self.share * self.tokens)
 
+    @property
+    def later(self) -> int:
+        """Expected tokens of the retries that are not due yet."""
+        return int(self.share * self._later_tokens)
+
     def _pass_time(self, now: float) -> None:
         """Move reservations to the next list as their time comes and passes, and drop lapsed ones."""
         while self._later and self._later[0].at <= now + _SOON_S:
             reservation = self._later.popleft()
             self._soon.append(reservation)
+            self._no_longer_later(reservation)
             if reservation.is_open:
                 reservation.is_soon = True
                 self._soon_tokens += reservation.tokens
@@ -115,6 +124,11 @@ class Reservations:
                 self._drop(reservation)
                 self.share -= _GAIN * self.share
 
+    def _no_longer_later(self, reservation: _Reservation) -> None:
+        if reservation.is_later:
+            reservation.is_later = False
+            self._later_tokens -= reservation.tokens
+
     def _no_longer_soon(self, reservation: _Reservation) -> None:
         if reservation.is_soon:
             reservation.is_soon = False
@@ -123,6 +137,7 @@ class Reservations:
     def _drop(self, reservation: _Reservation) -> None:
         """Close a used or lapsed reservation, which is the first of its key."""
         reservation.is_open = False
+        self._no_longer_later(reservation)
         self._no_longer_soon(reservation)
         self._count -= 1
         self.tokens -= reservation.tokens

@@ -3,6 +3,7 @@
 from embedfleet.gateway.dispatch.capabilities import Capabilities
 from embedfleet.gateway.dispatch.commands import Join, Relay, Send
 from embedfleet.gateway.dispatch.dispatcher import Dispatcher
+from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.replica_speed import BatchCost
 from tests.properties.twins import divisible
 
@@ -81,3 +82,24 @@ def test_learnt_slowness_outlives_an_ejection_until_a_new_measurement():
     assert replica.pace.slowness == 3.0
     made.probed("a", "", NOW, None, BatchCost(0.02, 1e-4))
     assert replica.pace.slowness == 1.0, "it was measured anew"
+
+
+def test_a_client_that_comes_back_to_an_idle_replica_counts_as_one_that_came_back():
+    """Its reservation lapsed, so clients that all obeyed were taken for ones that stay away."""
+    made = Dispatcher(DispatchLimits(online_queue_s=0.001))
+    made.set_members(["a"], NOW)
+    made.probed("a", "", NOW)
+    replica = made.replicas["a"]
+    replica.pause_until(NOW + 1)
+    first, late = (divisible([200], online=True, now=NOW, number=number) for number in (1, 2))
+    assert made.assign(first, NOW) is None
+    assert made.arrived(first, NOW) == []
+    assert made.assign(late, NOW) is None
+    (refusal,) = made.arrived(late, NOW)
+    again = NOW + refusal.error.retry_after_s
+    assert made.tick(again)[0] == Send(first, replica)
+    made.answered(first, replica, 200, again)
+    assert made._admission.has_reservations
+    retry = divisible([200], online=True, now=again, number=2)
+    assert made.assign(retry, again) is replica
+    assert not made._admission.has_reservations
