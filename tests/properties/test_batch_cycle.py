@@ -34,9 +34,9 @@ class Watched:
         sent_at = self.clock.now
 
         def answered(_):
-            del self.chunks[sent_at]
-            self.cycle.take_off(tokens, sent_at)
             self.cycle.answer(sent_at, self.clock.now, self.chunks.items())
+            del self.chunks[sent_at]
+            self.cycle.take_off(tokens, sent_at, self.clock.now)
 
         self.chunks[sent_at] = tokens
         self.cycle.add(tokens, sent_at)

@@ -78,12 +78,15 @@ class BatchCycle:
             self.queued += tokens
         self._is_predicted = False
 
-    def take_off(self, tokens: int, sent_at: float) -> None:
-        """Remove a chunk that was answered, failed or cancelled."""
+    def take_off(self, tokens: int, sent_at: float, now: float) -> None:
+        """Remove a chunk that was computed, failed or cancelled."""
         if sent_at <= self._done_until:
             return
         if sent_at <= self._run_until:
             self.running = max(0, self.running - tokens)
+            if not self.running:  # the whole batch failed, so the others may run already
+                self.running, self.formed, self.queued = self.formed + self.queued, 0, 0
+                self._started_at = self._run_until = self._formed_until = now
         elif sent_at <= self._formed_until:
             self.formed = max(0, self.formed - tokens)
         else:

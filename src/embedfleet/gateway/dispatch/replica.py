@@ -211,20 +211,20 @@ class Replica:
 
     def lose(self, chunk: Chunk, now: float) -> None:
         """Stop counting a chunk that hangs while others are answered, so that its share of the window is used again."""
-        self._discount(chunk, now)
+        self._discount(chunk, self.chunks[chunk], now)
         self.lost.add(chunk)
 
     def drop(self, chunk: Chunk, now: float) -> float:
         """Remove a chunk that was answered, failed or cancelled; return the time at which it was sent."""
         sent_at = self.chunks.pop(chunk)
-        self.cycle.take_off(chunk.tokens, sent_at)
         if chunk in self.lost:
             self.lost.remove(chunk)
         else:
-            self._discount(chunk, now)
+            self._discount(chunk, sent_at, now)
         return sent_at
 
-    def _discount(self, chunk: Chunk, now: float) -> None:
+    def _discount(self, chunk: Chunk, sent_at: float, now: float) -> None:
+        self.cycle.take_off(chunk.tokens, sent_at, now)
         self.tokens -= chunk.tokens
         self.texts -= chunk.texts
         if chunk.is_online:
@@ -238,9 +238,10 @@ class Replica:
         if not now < self.free_at <= whole:
             self.free_at = whole
 
-    def answered(self, sent_at: float, now: float) -> None:
-        """Note an answer to a chunk that was sent at the given time."""
-        self.cycle.answer(sent_at, now, ((sent, chunk.tokens) for chunk, sent in self.chunks.items()))
+    def answered(self, chunk: Chunk, now: float) -> None:
+        """Note that a chunk was computed, before it is dropped: its batch has ended."""
+        left = ((sent_at, other.tokens) for other, sent_at in self.chunks.items() if other not in self.lost)
+        self.cycle.answer(self.chunks[chunk], now, left)
 
     def shift_time(self, seconds: float) -> None:
         """Shift all times forward by a period in which the gateway read nothing."""
