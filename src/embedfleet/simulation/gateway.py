@@ -62,7 +62,6 @@ class SimGateway:
         limits: Limits of the dispatcher.
         cost: Batch cost of a replica, as a calibration would measure it.
         batch_texts: Maximum number of texts in one call to a replica.
-        permits: Maximum number of texts in progress at a replica, as its ``/info`` states it.
     """
 
     def __init__(
@@ -74,7 +73,6 @@ class SimGateway:
         *,
         cost: BatchCost,
         batch_texts: int,
-        permits: int,
     ) -> None:
         self.dispatcher = Dispatcher(limits)
         self._clock = clock
@@ -83,7 +81,7 @@ class SimGateway:
         self._random = random.Random(11)  # noqa: S311 - errors of estimates, not secrets
         self._calls: dict[tuple[Chunk, Replica], SimCall] = {}
         self._due = inf
-        self._abilities = Capabilities(batch_tokens=cost.batch_tokens, batch_texts=batch_texts, permits=permits)
+        self._abilities = Capabilities(batch_tokens=cost.batch_tokens, batch_texts=batch_texts)
         self._cost = replica_speed.BatchCost(cost.a_s, cost.b_s)
         self._execute(self.dispatcher.set_members(list(self._replicas), 0.0))
         self._tick()

@@ -39,7 +39,6 @@ class Stage:
         cost: Cost of a replica's batch.
         limits: Limits of our dispatcher; rivals have none.
         batch_texts: Maximum number of texts in one call of our gateway; rivals, which split nothing, have no limit.
-        permits: Maximum number of texts in progress at a replica.
     """
 
     clock: Clock
@@ -48,7 +47,6 @@ class Stage:
     cost: BatchCost
     limits: DispatchLimits
     batch_texts: int
-    permits: int
 
 
 class Policy(ABC):
@@ -58,6 +56,11 @@ class Policy(ABC):
     @abstractmethod
     def name(self) -> str:
         """Name in tables and on command lines."""
+
+    @property
+    def keeps_limits(self) -> bool:
+        """Whether calls stay within TEI's limits of texts and permits."""
+        return False
 
     @abstractmethod
     def front_door(self, stage: Stage) -> FrontDoor:
@@ -91,6 +94,11 @@ class GatewayPolicy(Policy):
         }
         return "_".join(["ours", *(f"without_{part}" for part, is_on in parts.items() if not is_on)])
 
+    @property
+    @override
+    def keeps_limits(self) -> bool:
+        return self.split
+
     @override
     def front_door(self, stage: Stage) -> FrontDoor:
         limits = replace(
@@ -102,11 +110,5 @@ class GatewayPolicy(Policy):
             sort_by_length=stage.cost.padded,
         )
         return SimGateway(
-            stage.clock,
-            stage.replicas,
-            stage.ledger,
-            limits,
-            cost=stage.cost,
-            batch_texts=stage.batch_texts,
-            permits=stage.permits,
+            stage.clock, stage.replicas, stage.ledger, limits, cost=stage.cost, batch_texts=stage.batch_texts
         )

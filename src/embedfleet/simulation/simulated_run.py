@@ -37,7 +37,8 @@ class Cell:
         cost: Cost of a replica's batch.
         slowness: Factors on the batch times of the first replicas; the factor of the others is 1.
         faults: Faults of the replicas.
-        permits: Whether replicas have TEI's 512 permits; otherwise they take any number of texts.
+        permits: Whether replicas have TEI's 512 permits with every policy; if False, only with policies that keep TEI's
+            limits.
         bounded: Whether the queues of our dispatcher are short (`BOUNDED`).
         ahead: Whether replicas form the next batch while one runs.
         batch_texts: Maximum number of texts in one call of our gateway.
@@ -95,13 +96,13 @@ class Run:
         self.clock = Clock()
         self.ledger = Ledger()
         self.computed = 0
-        permits = PERMITS if cell.permits else _NO_LIMIT
+        permits = PERMITS if cell.permits or cell.policy.keeps_limits else _NO_LIMIT
         self.replicas = [
             SimReplica(self.clock, cell.cost, slowness=slowness, permits=permits, ahead=cell.ahead)
             for slowness in cell.paces
         ]
         limits = BOUNDED if cell.bounded else UNBOUNDED
-        stage = Stage(self.clock, self.replicas, self.ledger, cell.cost, limits, cell.batch_texts, permits)
+        stage = Stage(self.clock, self.replicas, self.ledger, cell.cost, limits, cell.batch_texts)
         self.front_door: FrontDoor = cell.policy.front_door(stage)
         self.clock.run(START_S)
 

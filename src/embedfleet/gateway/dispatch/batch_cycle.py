@@ -54,15 +54,23 @@ class BatchCycle:
         """Whether the replica forms the next batch while one runs."""
         return self._evidence > 0
 
-    def seconds_until(self, tokens: int, now: float) -> float:
-        """Return the predicted seconds until a chunk that is sent now is computed."""
+    def seconds_until(self, tokens: int, now: float, *, grows: bool = True) -> float:
+        """Return the predicted seconds until a chunk that is sent now is computed.
+
+        Args:
+            tokens: Estimated tokens of the chunk.
+            now: Time in seconds.
+            grows: Whether the prediction grows with the delay of a batch that is late.
+        """
         pace = self._pace
         if not self.running:
             return pace.batch_s + pace.token_s * tokens
         if not self._is_predicted:
             self._predict()
         left = self._ends_at - now
-        if left < 0.0:
+        if left < 0.0 and not grows:
+            left = 0.0
+        elif left < 0.0:
             left *= -_LITTLE_LATE if left > -_LATE_S else -_VERY_LATE
         return left + self._rest_s + pace.token_s * tokens
 

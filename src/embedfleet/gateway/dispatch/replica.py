@@ -192,7 +192,7 @@ class Replica:
         """Add a chunk that is being sent; return the predicted seconds until its answer."""
         pace = self.pace
         work = pace.token_s * chunk.tokens
-        computed_s = self.cycle.seconds_until(chunk.tokens, now)
+        computed_s = self.cycle.seconds_until(chunk.tokens, now, grows=False)
         if not self.tokens:
             self.free_at = now + work + pace.batch_s
         else:
