@@ -120,14 +120,14 @@ def test_clients_refused_together_are_each_admitted_at_their_own_time():
             assert {(status, fields[b"x-shed-reason"]) for status, fields, _ in answers} == {(503, b"online-queue")}
             reservations = g.app.proxy.dispatcher._admission._reservations_of_huge[True]
             assert len(reservations) == 8
-            tasks = [first]
             times = [refused_at + int(fields[b"retry-after"]) for _, fields, _ in answers]
             for at, text in sorted(zip(times, texts, strict=True)):
                 g.app.proxy.intake._now = lambda at=at: at  # the time that its client was given
-                tasks.append(asyncio.create_task(g.embed(text)))
-                await g.until(lambda: g.app.proxy.dispatcher.queued == len(tasks))
-            for task in tasks:
-                task.cancel()
+                retry = asyncio.create_task(g.embed(text))
+                await g.until(lambda: g.app.proxy.dispatcher.queued == 2)
+                retry.cancel()  # by the next one's time, this one would have been computed
+                await g.until(lambda: g.app.proxy.dispatcher.queued == 1)
+            first.cancel()
 
     run(go)
 
