@@ -1,7 +1,6 @@
 """A fake replica with enough of TEI's interface for a gateway, which misbehaves as a test demands."""
 
 import asyncio
-import inspect
 from collections import deque
 from typing import Any
 
@@ -25,21 +24,6 @@ INFO: dict[str, Any] = {
 PROBE = question(INFO)[1]
 _TURNS = 10  # turns of the event loop from a connection's accept to its protocol
 LIES = {"nulls": b"[[null,null]]", "short": b"[]", "cut": b"[[0.5,0.2"}
-
-
-def drop_accepted() -> None:
-    """Close connections that were accepted in this turn of the loop; their transports would come in the next one.
-
-    Up to Python 3.12, asyncio loses such a connection if its server is closed in between, and the socket leaks.
-    """
-    for task in asyncio.all_tasks():
-        accept = task.get_coro()
-        if (
-            getattr(accept, "__name__", "") == "_accept_connection2"
-            and inspect.getcoroutinestate(accept) == "CORO_CREATED"
-        ):
-            accept.cr_frame.f_locals["conn"].close()
-            task.cancel()
 
 
 class FakeReplica:
@@ -91,13 +75,9 @@ class FakeReplica:
         return self
 
     async def kill(self) -> None:
-        """Die like a process: no request is finished, and its port is closed at once."""
+        """Die like a process: no request is finished."""
         for client in list(self.server.clients):
             client.abort()
-        if self.server._listener is not None:
-            self.server._listener.close()
-            self.server._listener = None
-            drop_accepted()
         await self.server.stop(0)
         for _ in range(_TURNS):  # Connections that the kernel had already accepted arrive only now.
             await asyncio.sleep(0)

@@ -106,7 +106,7 @@ class Server(Host):
         Each connection closes after its next answer. An idle one stays open until its idle timeout, so that no request
         on its way is lost.
         """
-        await self._stop_listening()
+        self._stop_listening()
         self.draining = self.retiring = True
         for client in self.clients:
             client.draining = True
@@ -124,7 +124,7 @@ class Server(Host):
         """Stop listening, wait up to ``grace_s`` seconds for exchanges in progress, then drop the rest."""
         if self._disk_watch is not None:
             self._disk_watch.stop()
-        await self._stop_listening()
+        self._stop_listening()
         if self._at is not None:
             self._at.remove()
         self.begin_drain()
@@ -162,20 +162,10 @@ class Server(Host):
         if self._left is not None and not self.clients:
             self._left.set()
 
-    async def _stop_listening(self) -> None:
-        """Close the listening socket, after the connections that were just accepted have their transports.
-
-        asyncio accepts a connection in one turn of the loop and makes its transport in the next. Up to Python 3.12, it
-        forgets the connection if the server is closed in between, and the client waits for ever.
-        """
-        listener, self._listener = self._listener, None
-        if listener is None:
-            return
-        for bound in listener.sockets:
-            asyncio.get_running_loop().remove_reader(bound.fileno())
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        listener.close()
+    def _stop_listening(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
 
     def _connect(self) -> asyncio.Protocol:
         return cast("asyncio.Protocol", Connection(self))
