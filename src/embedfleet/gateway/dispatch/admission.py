@@ -83,13 +83,11 @@ class Admission:
 
     def redeem(self, request: Request, now: float) -> bool:
         """Use up the reservation of a request, if it has one that is valid now; return whether it had."""
-        key, is_online = request.handle.key, request.is_online
-        return self._reservations[is_online].redeem(key, now) or self._reservations_of_huge[is_online].redeem(key, now)
-
-    @property
-    def has_reservations(self) -> bool:
-        """Whether any client was told to come back and has not done so."""
-        return any(len(each) for each in (*self._reservations, *self._reservations_of_huge))
+        reservations, huge = self._reservations[request.is_online], self._reservations_of_huge[request.is_online]
+        if not len(reservations) and not len(huge):  # the usual case, for which the key need not be computed
+            return False
+        key = request.handle.key
+        return reservations.redeem(key, now) or huge.redeem(key, now)
 
     def _seconds(self, tokens: float, tokens_per_s: float) -> float:
         """Return the seconds that the pool needs for the given number of tokens."""

@@ -140,8 +140,7 @@ class Dispatcher:
             return None
         replica = place_online(pool.serving, request, now)
         if replica is not None:
-            if self._admission.has_reservations:  # else the client would count as one that stayed away
-                self._admission.redeem(request, now)
+            self._admission.redeem(request, now)  # else the client would count as one that stayed away
             requests.send(request, replica, now)
         return replica
 

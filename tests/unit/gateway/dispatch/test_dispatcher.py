@@ -99,7 +99,8 @@ def test_a_client_that_comes_back_to_an_idle_replica_counts_as_one_that_came_bac
     again = NOW + refusal.error.retry_after_s
     assert made.tick(again)[0] == Send(first, replica)
     made.answered(first, replica, 200, again)
-    assert made._admission.has_reservations
+    reservations = made._admission._reservations_of_huge[True]
+    assert len(reservations) == 1
     retry = divisible([200], online=True, now=again, number=2)
     assert made.assign(retry, again) is replica
-    assert not made._admission.has_reservations
+    assert len(reservations) == 0
