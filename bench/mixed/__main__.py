@@ -24,7 +24,6 @@ from bench.mixed.run import RunPlan, run
 from bench.mixed.tables import agreement_table, cell_table, fault_table
 from embedfleet.load.tally import Objective
 from embedfleet.load.workload import WORKLOADS
-from embedfleet.simulation.replica import PERMITS
 from embedfleet.system.cgroup import cores
 
 _HEADLINE, _SATURATED = "mix 85 %", "mix 120 %"
@@ -193,7 +192,7 @@ def tell(ran: Sequence[Cell], runs: Runs, faults: list[dict[str, Any]], options:
         say("\n" + cell_table(cell, contestants))
     if faults:
         say("\n" + fault_table(faults))
-    agreeing = agreement(ran, cells, permits=options.permits <= PERMITS)
+    agreeing = agreement(ran, cells, permits=options.permits)
     if agreeing:
         say("\nsimulated over measured\n" + agreement_table(agreeing))
     if options.plots:

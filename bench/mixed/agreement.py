@@ -17,14 +17,14 @@ REPLICAS = 4
 
 
 def agreement(
-    cells: Sequence[Cell], measured: Mapping[str, Mapping[str, Any]], *, permits: bool
+    cells: Sequence[Cell], measured: Mapping[str, Mapping[str, Any]], *, permits: int
 ) -> list[dict[str, Any]]:
     """Simulated over measured figures, a row for each cell and simulated contestant.
 
     Args:
         cells: Cells that were run.
         measured: Median figures by cell name and contestant.
-        permits: Whether replicas had TEI's 512 permits; otherwise they had no bound.
+        permits: Permits of each replica.
     """
     return [
         {"cell": cell.name, "contestant": name}
@@ -35,7 +35,7 @@ def agreement(
     ]
 
 
-def _simulated(cell: Cell, *, permits: bool) -> Iterator[tuple[str, Mapping[str, float]]]:
+def _simulated(cell: Cell, *, permits: int) -> Iterator[tuple[str, Mapping[str, float]]]:
     """Simulated medians over the same seeds, by contestant."""
     for name in cell.contestants:
         if name in SIMULATED:
@@ -43,7 +43,7 @@ def _simulated(cell: Cell, *, permits: bool) -> Iterator[tuple[str, Mapping[str,
             yield name, medians([simulate(twin) for twin in twins])
 
 
-def _twin(cell: Cell, policy: str, seed: int, *, permits: bool) -> SimCell:
+def _twin(cell: Cell, policy: str, seed: int, *, permits: int) -> SimCell:
     return SimCell(
         policy=POLICIES[policy],
         workload=cell.workload,
