@@ -31,6 +31,7 @@ class Pool:
         serving: Replicas that may get work: active, and not kept free for trials.
         batch_texts: Most texts in one request that every serving replica takes.
         body_bytes: Size of the largest body that every serving replica takes.
+        batch_tokens: Tokens of one full batch at each serving replica, or at each of all if none serves.
         tokens_per_s: Combined throughput of the serving replicas, or of all if none serves.
         unserved_since: Time since which no replica has served; infinite while one serves.
     """
@@ -39,6 +40,7 @@ class Pool:
         self.replicas: dict[str, Replica] = {}
         self.serving: tuple[Replica, ...] = ()
         self.batch_texts, self.body_bytes = Capabilities().batch_texts, Capabilities().body_bytes
+        self.batch_tokens = 0
         self.tokens_per_s = 0.0
         self.unserved_since = inf
         self._limits = limits
@@ -255,4 +257,5 @@ class Pool:
             self.unserved_since = inf
         narrowest = self.narrowest
         self.batch_texts, self.body_bytes = narrowest.batch_texts, narrowest.body_bytes
+        self.batch_tokens = sum(replica.abilities.batch_tokens for replica in self._expected)
         self.tokens_per_s = sum(replica.tokens_per_s for replica in self._expected)

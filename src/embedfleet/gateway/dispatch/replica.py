@@ -138,6 +138,11 @@ class Replica:
         """Throughput with full batches, in tokens per second."""
         return self.pace.cost.tokens_per_s(self.abilities.batch_tokens) / self.pace.slowness
 
+    @property
+    def batch_work_s(self) -> float:
+        """Predicted seconds of a full batch."""
+        return self.pace.token_s * self.abilities.batch_tokens
+
     def set_abilities(self, abilities: Capabilities) -> None:
         """Set the limits that the replica's ``/info`` states now."""
         self.abilities = abilities
