@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bench.fake_tei.cost import measured_cost
 from bench.mixed.cells import Cell
 from bench.simulation.policies import OURS, POLICIES
 from embedfleet.simulation.figures import medians
@@ -28,9 +27,9 @@ def agreement(
     """
     return [
         {"cell": cell.name, "contestant": name}
-        | {figure: _ratio(simulated.get(figure), found.get(figure)) for figure in FIGURES}
+        | {figure: _ratio(figures.get(figure), found.get(figure)) for figure in FIGURES}
         for cell in cells
-        for name, simulated in _simulated(cell, permits=permits)
+        for name, figures in _simulated(cell, permits=permits)
         if (found := measured.get(cell.name, {}).get(name)) is not None
     ]
 
@@ -39,11 +38,15 @@ def _simulated(cell: Cell, *, permits: int) -> Iterator[tuple[str, Mapping[str, 
     """Simulated medians over the same seeds, by contestant."""
     for name in cell.contestants:
         if name in SIMULATED:
-            twins = [_twin(cell, SIMULATED[name], seed, permits=permits) for seed in cell.seeds]
-            yield name, medians([simulate(twin) for twin in twins])
+            yield name, simulated_with(SIMULATED[name], cell, permits=permits)
 
 
-def _twin(cell: Cell, policy: str, seed: int, *, permits: int) -> SimCell:
+def simulated_with(policy: str, cell: Cell, *, permits: int | None) -> Mapping[str, float]:
+    """Simulated medians of a policy over the seeds of a cell."""
+    return medians([simulate(_twin(cell, policy, seed, permits=permits)) for seed in cell.seeds])
+
+
+def _twin(cell: Cell, policy: str, seed: int, *, permits: int | None) -> SimCell:
     return SimCell(
         policy=POLICIES[policy],
         workload=cell.workload,
@@ -52,7 +55,7 @@ def _twin(cell: Cell, policy: str, seed: int, *, permits: int) -> SimCell:
         seconds=cell.warm_up_s + cell.seconds,
         settling=cell.warm_up_s / (cell.warm_up_s + cell.seconds),
         seed=seed,
-        cost=measured_cost(cell.workload),
+        cost=cell.batch_cost,
         permits=permits,
     )
 
