@@ -359,3 +359,22 @@ def test_a_suspect_replica_without_work_is_probed_and_serves_again():
     assert Probe(silent) in commands
     made.probed(silent.id, "", NOW + 2)
     assert silent.state is ReplicaState.ACTIVE
+
+
+def test_bulk_work_alone_is_sent_a_batch_ahead_in_calls_of_several_requests():
+    """Sent just in time, each call of short texts was a batch of its own at a replica that forms batches ahead."""
+    made = fleet(1)
+    ask(made, [40] * 400, online=False)
+    held = made.replicas["0"].tokens
+    sent = [one for _ in range(4) for one in ask(made, [40] * 100, online=False)]
+    assert len({send.chunk.request for send in sent}) == 2
+    assert made.replicas["0"].tokens >= held + 4000
+
+
+def test_bulk_work_makes_way_for_online_work_and_is_sent_just_in_time():
+    made = fleet(1)
+    ask(made, [20])
+    ask(made, [40] * 400, online=False)
+    held = made.replicas["0"].tokens
+    assert [one for _ in range(4) for one in ask(made, [40] * 100, online=False)] == []
+    assert made.replicas["0"].tokens == held
