@@ -26,9 +26,7 @@ SECONDS = {
 _LEAST_S = 20.0
 _SCALE_LOADS = frozenset({0.5, 0.85})
 _FAULT_S = 120.0
-_WIDENED_S = 11.0
-"""Seconds after which all replicas have their whole windows (`DispatchLimits.slow_start_s`)."""
-_ALONE_S = {"short": 16.0, "docs": 60.0, "title-batches": 60.0, "rerank": 60.0}
+_ALONE_S = {"short": 6.0, "docs": 50.0, "title-batches": 60.0, "rerank": 60.0}
 _ROOMY = 100_000  # permits: those of TEI would bind before a load of 95 % of short queries
 _SLOW_BATCH = BatchCost(a_s=0.012, b_s=26.7e-6)
 """The second cost of a batch: four times the default."""
@@ -124,7 +122,7 @@ def alone(plan: Plan) -> Experiment:
         (f"{workload} {_cost_name(cost)} {policy}", f"{load:.0%}"): replace(
             plan.cell(policy, workload, load=load, cost=cost, permits=_ROOMY),
             seconds=_ALONE_S[workload],
-            settling=_WIDENED_S / _ALONE_S[workload],
+            settling=0.2,
         )
         for workload in _ALONE_S
         for cost in (plan.cost, _SLOW_BATCH)

@@ -33,7 +33,6 @@ def cells(draw):
         slowness=tuple(slowness),
         permits=100_000,
         estimate_error=draw(st.sampled_from([0.0, 0.3])),
-        is_warm=True,
         settling=0.2,
     )
     requests = REQUESTS[cell.workload] * (2 if cell.load > 0.9 else 1)

@@ -41,7 +41,6 @@ class Cell:
             limits, and for no limit with the others.
         estimate_error: Error of our dispatcher's estimates of a text's tokens, as sigma of the logarithm.
         bounded: Whether the queues of our dispatcher are short (`BOUNDED`).
-        is_warm: Whether our dispatcher uses the whole window of each replica from the start, as after its slow start.
         ahead: Whether replicas form the next batch while one runs.
         batch_texts: Maximum number of texts in one call of our gateway.
     """
@@ -59,7 +58,6 @@ class Cell:
     permits: int | None = None
     estimate_error: float = ESTIMATE_ERROR
     bounded: bool = False
-    is_warm: bool = False
     ahead: bool = True
     batch_texts: int = EngineOptions().max_client_batch_size
 
@@ -107,8 +105,6 @@ class Run:
             for slowness in cell.paces
         ]
         limits = BOUNDED if cell.bounded else UNBOUNDED
-        if cell.is_warm:
-            limits = replace(limits, slow_start_s=0.0)
         stage = Stage(
             self.clock,
             self.replicas,

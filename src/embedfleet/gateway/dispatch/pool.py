@@ -43,6 +43,7 @@ class Pool:
         self.batch_tokens = 0
         self.tokens_per_s = 0.0
         self.unserved_since = inf
+        self._served_since = -inf  # time since which at least one replica serves
         self._limits = limits
 
     def silent(self, now: float) -> list[Replica]:
@@ -239,8 +240,17 @@ class Pool:
         if replica.move(ReplicaEvent.GOOD):
             replica.reason = ""
             if not served:
-                replica.since = now
+                replica.since = self._slow_start_of(replica, now)
         replica.widen(now, self._limits.slow_start_s)
+
+    def _slow_start_of(self, replica: Replica, now: float) -> float:
+        """Return the time at which the slow start of a replica that begins to serve begins.
+
+        It is the infinite past where all replicas are new: then none has the work that the slow start would spare it.
+        """
+        if not any(other.serves for other in self.replicas.values() if other is not replica):
+            self._served_since = now
+        return now if now - self._served_since >= self._limits.slow_start_s else -inf
 
     def _is_probe_due(self, replica: Replica, now: float) -> bool:
         if replica.is_probing or replica.is_kept_out:

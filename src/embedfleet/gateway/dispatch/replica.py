@@ -42,7 +42,7 @@ class Replica:
         full_until: Time until which the replica is sent nothing, after a 429 or for lack of connections, unless it
             answers first.
         heard_at: Time of the last sign of life.
-        since: Time at which the replica began to serve.
+        since: Time at which the replica began to serve beside others; the infinite past if it began together with them.
         next_probe: Time of the next probe; for an active replica, the earliest time.
         probe_delay_s: Wait before the probe after the next one.
         is_probing: Whether a probe is in progress.

@@ -378,3 +378,19 @@ def test_bulk_work_makes_way_for_online_work_and_is_sent_just_in_time():
     held = made.replicas["0"].tokens
     assert [one for _ in range(4) for one in ask(made, [40] * 100, online=False)] == []
     assert made.replicas["0"].tokens == held
+
+
+def test_a_replica_that_joins_others_starts_slowly_and_a_new_fleet_does_not():
+    """With a whole fleet in slow start, a load of 95 % built a queue in 10 s that took minutes to shrink."""
+    made = Dispatcher(DispatchLimits())
+    made.set_members(["0", "1"], NOW)
+    for at, name in ((NOW, "0"), (NOW + 5, "1")):
+        made.probed(name, "", at, Capabilities())
+    assert [replica.window for replica in made.replicas.values()] == [made.replicas["0"].widest] * 2
+    later = NOW + 5 + made.limits.slow_start_s
+    made.set_members(["0", "1", "2"], later)
+    made.probed("2", "", later, Capabilities())
+    joined = made.replicas["2"]
+    assert joined.window < joined.widest
+    made.tick(later + made.limits.slow_start_s)
+    assert joined.window == joined.widest
