@@ -34,7 +34,7 @@ def read_single(body: bytes) -> tuple[str, bytes] | None:
         fields = orjson.loads(body)
         if type(fields) is not dict or type(text := fields.pop("inputs", None)) is not str:
             return None
-        if not fields and body.count(_INPUTS) == 1 and _ESCAPE not in body:
+        if not fields and body.count(_INPUTS) == 1 and body.find(_ESCAPE) < 0:
             return text, b""
         if repeats_a_key(body, ("inputs", *fields)):
             return None

@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 
 _GC_THRESHOLDS = (50_000, 20, 20)
 _MODEL_S = 10.0  # seconds between two checks of the file of the pool's model
+_QUERY = ord("?")
 _IS_COMPILED = not inspect.isfunction(Intake.handle)  # compiled by scripts/compile
 
 Own = Callable[[Exchange], None]
@@ -74,9 +75,9 @@ class App:
     def handle(self, exchange: Exchange) -> None:
         """Answer a client's request, or pass it to a replica."""
         target = exchange.target
-        path = target if b"?" not in target else target.partition(b"?")[0]
+        path = target if _QUERY not in target else target.partition(b"?")[0]
         if exchange.head.method == b"POST" and path not in READ_ONLY:
-            if b"null" in exchange.body:
+            if exchange.body.find(b"null") >= 0:  # cheaper than `in`, which makes a TypeError first
                 exchange.body = fill_nulls(exchange.body)
             self._pass_on(exchange)
         elif exchange.method == b"OPTIONS" and path in METHODS:

@@ -21,7 +21,6 @@ from embedfleet.gateway.dispatch.open_requests import OpenRequests, split_at_onc
 from embedfleet.gateway.dispatch.pool import CLOSED, Pool
 from embedfleet.gateway.dispatch.quarantine import Quarantine
 from embedfleet.gateway.dispatch.replica import Replica
-from embedfleet.gateway.dispatch.replica_choice import place_online
 from embedfleet.gateway.dispatch.replica_speed import BatchCost
 from embedfleet.gateway.dispatch.request import Chunk, Request, RequestPart
 from embedfleet.gateway.dispatch.retries import THROTTLED, TROUBLE, Retries
@@ -138,7 +137,7 @@ class Dispatcher:
             return None
         if self._records.known and self._records.of(request.fingerprints, now):
             return None
-        replica = place_online(pool.serving, request, now)
+        replica = pool.place_online(request, now)
         if replica is not None:
             self._admission.redeem(request, now)  # else the client would count as one that stayed away
             requests.send(request, replica, now)

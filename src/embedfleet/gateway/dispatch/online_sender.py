@@ -4,7 +4,6 @@ from embedfleet.gateway.dispatch.commands import Command, Send
 from embedfleet.gateway.dispatch.open_requests import OpenRequests
 from embedfleet.gateway.dispatch.pool import Pool
 from embedfleet.gateway.dispatch.quarantine import Quarantine
-from embedfleet.gateway.dispatch.replica_choice import place_online
 
 
 class OnlineSender:
@@ -30,7 +29,7 @@ class OnlineSender:
             if self._records.known and self._records.of(chunk.fingerprints, now):
                 commands += self._quarantine.withdraw(chunk, now)
                 continue
-            replica = place_online(self._pool.serving, chunk, now)
+            replica = self._pool.place_online(chunk, now)
             if replica is None:
                 break
             self._queue.remove(chunk)

@@ -2,11 +2,13 @@
 
 from collections.abc import Collection, Sequence
 from math import inf
+from typing import Final
 
 from embedfleet.gateway.dispatch.capabilities import Capabilities
 from embedfleet.gateway.dispatch.commands import Command, Forget, Probe
 from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.gateway.dispatch.replica import Replica
+from embedfleet.gateway.dispatch.replica_choice import place_online
 from embedfleet.gateway.dispatch.replica_speed import BatchCost
 from embedfleet.gateway.dispatch.request import Chunk
 from embedfleet.gateway.dispatch.state_transitions import ReplicaEvent
@@ -15,6 +17,7 @@ from embedfleet.types import ReplicaState
 
 _ACTIVE = ReplicaState.ACTIVE  # a name is cheaper to look up than a member of an enum
 _GOOD_PROBES = 2  # good probes in a row until an ejected replica serves again
+_COMPARED: Final = 64  # replicas that are compared for one request
 _REFUSALS = 16  # refusals of requests in a row until a replica is probed; it has no reason to refuse a probe
 _SILENT = "silent for longer than predicted"
 CLOSED = "closed its connections, and may be another process"
@@ -45,6 +48,7 @@ class Pool:
         self.unserved_since = inf
         self._served_since = -inf  # time since which at least one replica serves
         self._limits = limits
+        self._next_compared = 0  # index in `serving`
 
     def silent(self, now: float) -> list[Replica]:
         """Return the replicas, in any state, that keep a client waiting for longer than predicted."""
@@ -96,6 +100,21 @@ class Pool:
             commands += self.emptied(replica)
         self._refresh_totals()
         return commands
+
+    def place_online(self, chunk: Chunk, now: float) -> Replica | None:
+        """Choose a replica for online work: the first to finish it, in a large pool of the next few in turn.
+
+        The best of so few finishes hardly later than the best of all, and is chosen in a fraction of the time. If none
+        of them has room, the whole pool is searched.
+        """
+        serving = self.serving
+        if len(serving) <= _COMPARED:
+            return place_online(serving, chunk, now)
+        start = self._next_compared % len(serving)
+        self._next_compared = start + _COMPARED
+        compared = serving[start : start + _COMPARED]
+        found = place_online(compared + serving[: _COMPARED - len(compared)], chunk, now)
+        return found if found is not None else place_online(serving, chunk, now)
 
     def drain(self, name: str) -> list[Command]:
         """Stop sending a replica new work until `undrain`; it finishes what it has."""

@@ -394,3 +394,20 @@ def test_a_replica_that_joins_others_starts_slowly_and_a_new_fleet_does_not():
     assert joined.window < joined.widest
     made.tick(later + made.limits.slow_start_s)
     assert joined.window == joined.widest
+
+
+@pytest.mark.parametrize("count", [65, 100, 128, 300])
+def test_every_replica_of_a_large_pool_gets_its_turn(count):
+    made = fleet(count)
+    sent = [send.replica.id for _ in range(3 * count) for send in ask(made, [2000])]
+    assert len(sent) == 3 * count
+    assert {sent.count(name) for name in made.replicas} == {3}
+
+
+def test_in_a_large_pool_the_only_replica_with_room_is_found():
+    made = fleet(300)
+    free = "217"
+    for name, replica in made.replicas.items():
+        if name != free:
+            replica.pause_until(NOW + 60)
+    assert [send.replica.id for _ in range(3) for send in ask(made, [20])] == [free] * 3
