@@ -45,6 +45,7 @@ def gateway_settings(
     admin_mode: str = "600",
     members: str = "",
     model_file: str = "",
+    cache_file: str = "",
     payload_limit_bytes: int = 2_000_000,
     drain_s: float = 0.0,
     stop_grace_s: float = 30.0,
@@ -52,8 +53,11 @@ def gateway_settings(
     """Make the settings of one gateway.
 
     Raises:
-        UsageError: A replica's URL or the socket's mode is invalid, or two replicas have one name.
+        UsageError: A replica's URL or the socket's mode is invalid, or two replicas have one name; or the cache is to
+            be kept, but there is none, or no file for it.
     """
+    if options.gateway_cache_keep and not (cache_file and options.gateway_cache_mb):
+        raise UsageError("--gateway-cache-keep needs a cache and a file", "set --gateway-cache-mb and --cache-file")
     return GatewaySettings(
         host=host,
         port=port,
@@ -68,6 +72,8 @@ def gateway_settings(
         probe_timeout_s=options.probe_timeout_s,
         calibrate=options.calibrate,
         coalesce=options.coalesce,
+        cache_bytes=options.gateway_cache_mb * 1_000_000,
+        cache_path=cache_file if options.gateway_cache_keep else "",
         request_texts=options.max_request_texts,
         replica_body_bytes=payload_limit_bytes,
         access_log=options.access_log,

@@ -42,6 +42,12 @@ from embedfleet.errors import UsageError
     help="file that keeps the replicas' model across restarts of the gateway",
 )
 @click.option(
+    "--cache-file",
+    default="",
+    metavar="FILE",
+    help="file that keeps the cache across restarts of the gateway, with --gateway-cache-keep",
+)
+@click.option(
     "--payload-limit-bytes",
     default=2_000_000,
     show_default=True,
