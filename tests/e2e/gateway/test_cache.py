@@ -433,7 +433,7 @@ REQUESTS = st.one_of(
 
 
 def without_usage(body):
-    """The body of OpenAI's route up to its usage, which the replica knows for all texts of a call together."""
+    """The body of OpenAI's route up to its usage, which a replica states for all texts of a call together."""
     return body.partition(b'"usage"')[0]
 
 
@@ -446,7 +446,7 @@ def test_the_bodies_are_those_of_a_gateway_without_a_cache(both, asked):
         for _ in range(2):
             told, _, again = post(cached, path, value)
             assert told == status
-            if path.endswith("/embeddings") and status == 200 and isinstance(value["input"], list):
+            if path.endswith("/embeddings") and status == 200:
                 assert without_usage(again) == without_usage(body)
             else:
                 assert again == body

@@ -62,7 +62,7 @@ class AnswerKeeper:
 
     async def _restore(self, kept: KeptAnswers) -> None:
         """Take over the answers of a file, once the pool's model is known and if they are that model's."""
-        while (model := self._model()) is None:
+        while (model := self._model()) is None:  # noqa: ASYNC110 - a look costs less than an event in each probe
             await asyncio.sleep(_LOOK_S)
         difference = kept.model.difference(model)
         if difference:

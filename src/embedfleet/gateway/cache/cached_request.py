@@ -195,7 +195,7 @@ class CachedRequest(Waiting):
             body = found[0].reply
         else:
             body = texts.join([((item,), answer.reply) for item, answer in enumerate(found)])
-        own = self._own
+        own, self._own = self._own, None
         self._quit()
         counts = [answer.tokens for answer in found]
         tokens = b"" if min(counts) < 0 else b"x-compute-tokens: %d\r\n" % sum(counts)
@@ -238,7 +238,9 @@ class CachedRequest(Waiting):
     def _quit(self) -> bool:
         """Wait for nothing any more; return whether a computation was ended by that."""
         self._stop_timer()
-        awaited, self._awaited, self._own = list(self._awaited), {}, None
+        if not self._awaited:
+            return False
+        awaited, self._awaited = list(self._awaited), {}
         ended = [each.leave(self) for each in awaited if isinstance(each, ReplicaComputation)]
         return any(ended)
 
