@@ -53,11 +53,8 @@ def gateway_settings(
     """Make the settings of one gateway.
 
     Raises:
-        UsageError: A replica's URL or the socket's mode is invalid, or two replicas have one name; or the cache is to
-            be kept, but there is none, or no file for it.
+        UsageError: A replica's URL or the socket's mode is invalid, or two replicas have one name.
     """
-    if options.gateway_cache_keep and not (cache_file and options.gateway_cache_mb):
-        raise UsageError("--gateway-cache-keep needs a cache and a file", "set --gateway-cache-mb and --cache-file")
     return GatewaySettings(
         host=host,
         port=port,
