@@ -1,14 +1,16 @@
 """Intake of requests where the gateway has a cache: it answers what is known, and sends the rest to the replicas."""
 
 import logging
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
+from embedfleet.dialects.coalescing import read_single
 from embedfleet.dialects.request_texts import read_texts
 from embedfleet.errors import Validation
 from embedfleet.gateway.cache.answer_keys import BYPASS, scope_of
 from embedfleet.gateway.cache.cache_context import CacheContext
+from embedfleet.gateway.cache.cached_answer import answer_cached
 from embedfleet.gateway.cache.cached_request import CachedRequest
 from embedfleet.gateway.requests.context import RequestContext
 from embedfleet.gateway.requests.intake import Intake
@@ -18,6 +20,8 @@ from embedfleet.http.exchange import Exchange
 from embedfleet.metrics import Registry
 
 log = logging.getLogger(__name__)
+
+_LONE_BYTES: Final = 8192  # most bytes of a body that is read as a single text first
 
 
 class CachedIntake:
@@ -40,6 +44,8 @@ class CachedIntake:
     def handle(self, exchange: Exchange) -> None:
         """Answer a client's request from the cache, or pass it on, whole or in part."""
         try:
+            if self._answer_lone(exchange):
+                return
             request = self._read(exchange)
         except Exception:
             log.exception("the cache failed to read a request, which is passed on")
@@ -70,6 +76,33 @@ class CachedIntake:
             registry["embedfleet_cache_texts_total"].value(result).set(count)
         registry["embedfleet_cache_answers"].value().set(len(context.answers))
         registry["embedfleet_cache_bytes"].value().set(context.answers.used_bytes)
+
+    def _answer_lone(self, exchange: Exchange) -> bool:
+        """Answer a request for one vector if it is kept, the short way; return whether it is."""
+        fields, body, context = exchange.head.note, exchange.body, self.context
+        if not isinstance(fields, RequestFields) or not fields.may_coalesce or len(body) > _LONE_BYTES:
+            return False
+        scope = fields.scope
+        lone = read_single(body) if scope is not None and scope != BYPASS else None
+        if scope is None or lone is None:
+            return False
+        text, others = lone
+        answer = context.answers.find(context.keys.of_lone(scope, text, others))
+        if answer is None:
+            return False
+        context.hits += 1
+        answer_cached(
+            context,
+            exchange,
+            fields,
+            answer.reply,
+            characters=len(text),
+            tokens=answer.tokens,
+            texts=1,
+            is_online=True,
+            elapsed=0.0,
+        )
+        return True
 
     def _read(self, exchange: Exchange) -> CachedRequest | None:
         """Read a request; None if it is to be passed on as if there were no cache."""

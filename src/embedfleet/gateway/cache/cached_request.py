@@ -12,6 +12,7 @@ from embedfleet.dialects.splitting.texts import Texts
 from embedfleet.errors import DeadlineExceeded
 from embedfleet.gateway.cache.answer_cache import Answer
 from embedfleet.gateway.cache.cache_context import CacheContext
+from embedfleet.gateway.cache.cached_answer import answer_cached
 from embedfleet.gateway.cache.computation import ReplicaComputation
 from embedfleet.gateway.cache.under_way import Computation, Waiting
 from embedfleet.gateway.dispatch.request import counts_as_online
@@ -19,20 +20,12 @@ from embedfleet.gateway.requests.access_log import log_access
 from embedfleet.gateway.upstream.forwarding import RequestFields
 from embedfleet.http.cors import CORS
 from embedfleet.http.exchange import Exchange
-from embedfleet.http.message import JOIN_BYTES, JSON, status_line
 
 log = logging.getLogger(__name__)
 
 _OK: Final = 200
 _THROTTLED: Final = 429
 _FAILED: Final = 500
-_OPENING: Final = b"".join([b"%b: %b\r\n" % header for header in (JSON, *CORS)])
-_FIELDS: Final = (
-    _OPENING + b"x-compute-type: cache\r\nx-compute-time: 0\r\nx-tokenization-time: 0\r\nx-queue-time: 0\r\n"
-    b"x-inference-time: 0\r\nx-total-time: %d\r\nx-compute-characters: %d\r\n%bx-cached-texts: %d\r\n"
-    b"x-request-id: %b\r\n%b"
-)
-_OK_LINE: Final = status_line(_OK)
 _CHARACTERS: Final = b"x-compute-characters: "
 _COUNTS: Final = (_CHARACTERS, b"x-compute-tokens: ")  # fields that count the computed texts alone
 
@@ -189,7 +182,7 @@ class CachedRequest(Waiting):
 
     def _answer(self) -> None:
         """Answer from the answers to all texts."""
-        texts, exchange, context = self._texts, self._exchange, self._context.requests
+        texts, exchange = self._texts, self._exchange
         found = [answer for answer in self._answers if answer is not None]
         if len(found) == 1:
             body = found[0].reply
@@ -198,29 +191,30 @@ class CachedRequest(Waiting):
         own, self._own = self._own, None
         self._quit()
         counts = [answer.tokens for answer in found]
-        tokens = b"" if min(counts) < 0 else b"x-compute-tokens: %d\r\n" % sum(counts)
-        elapsed = 0.0
+        tokens = -1 if min(counts) < 0 else sum(counts)
         if own is not None and own.exchange is not None:
             exchange.pass_on(_OK, self._completed(own.exchange.fields, tokens), body)
             return  # the computation has counted and logged the request
-        request_id = self._fields.request_id or context.request_id()
-        if exchange.on_gone is not None:
-            elapsed = context.now() - self._arrived
-        fields = _FIELDS % (
-            round(elapsed * 1000), texts.characters(), tokens, self._cached, request_id, exchange.date,
-        )  # fmt: skip
-        if exchange.is_plain and len(body) <= JOIN_BYTES:
-            exchange.answer(b"".join((_OK_LINE, fields, b"content-length: %d\r\n\r\n" % len(body), body)))
-        else:
-            exchange.pass_on(_OK, fields, body)
-        self._count(_OK, elapsed, request_id)
+        answer_cached(
+            self._context,
+            exchange,
+            self._fields,
+            body,
+            characters=texts.characters(),
+            tokens=tokens,
+            texts=self._cached,
+            is_online=self._is_online,
+            elapsed=self._context.requests.now() - self._arrived,
+        )
 
-    def _completed(self, fields: bytes, tokens: bytes) -> bytes:
+    def _completed(self, fields: bytes, tokens: int) -> bytes:
         """Return the fields of the computed part's reply, with the counts of the whole request."""
         kept = [line + b"\r\n" for line in fields.split(b"\r\n") if line and not line.startswith(_COUNTS)]
         if _CHARACTERS in fields:
             kept.append(b"%b%d\r\n" % (_CHARACTERS, self._texts.characters()))
-        return b"".join((*kept, tokens, b"x-cached-texts: %d\r\n" % self._cached))
+        if tokens >= 0:
+            kept.append(b"x-compute-tokens: %d\r\n" % tokens)
+        return b"".join((*kept, b"x-cached-texts: %d\r\n" % self._cached))
 
     def _count(self, status: int, elapsed: float, request_id: bytes) -> None:
         context = self._context.requests

@@ -3,6 +3,7 @@
 import orjson
 import pytest
 
+from embedfleet.dialects.coalescing import read_single
 from embedfleet.dialects.request_texts import read_texts
 from embedfleet.gateway.cache.answer_keys import BYPASS, AnswerKeys, scope_of
 
@@ -66,6 +67,14 @@ DIFFERENT = [
 def test_everything_that_may_change_an_answer_counts():
     found = [key for path, value in DIFFERENT for key in keys_of(value, path)]
     assert len(set(found)) == len(found)
+
+
+@pytest.mark.parametrize("others", [{}, {"truncate": True, "normalize": False}, {"prompt_name": "q", "x": [1]}])
+def test_a_lone_text_has_the_same_key_the_short_way(others):
+    for text in ("a", "ü 漢", 'a "quote"'):
+        body = {**others, "inputs": text}
+        for _ in range(2):
+            assert [KEYS.of_lone(b"s", *read_single(orjson.dumps(body)))] == keys_of(body, scope=b"s")
 
 
 def test_another_model_and_another_scope_have_other_keys():
