@@ -107,7 +107,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one short round")
     quick = parser.parse_args().quick
-    rounds, seconds = (1, 2) if quick else (5, 3)
+    rounds, seconds = (1, 1) if quick else (5, 3)
     found, rate = costs(rounds, seconds), rates(rounds, seconds)
     ratios = {
         "hit_over_forwarded": found["hit"] / found["forwarded"],
