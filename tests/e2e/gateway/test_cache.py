@@ -286,7 +286,7 @@ def test_a_fault_of_the_cache_costs_nobody_an_answer(caplog):
     async def go():
         async with caching(coalesce=False) as g:
             await g.embed("a 1")
-            g.app.proxy.cache.context.loop = None  # so that no deadline can be set
+            g.app.proxy.cache.context.loop = asyncio.AbstractEventLoop()  # which can set no deadline
             g.replicas[0].mode = "hold"
             asked = [asyncio.create_task(g.embed("b 2")) for _ in range(2)]
             await g.until(lambda: len(g.replicas[0].held) == 2)
