@@ -70,7 +70,7 @@ http {{
     }}
 }}
 """
-_PROXY = """
+NGINX = """
 daemon off; worker_processes 1; pid {folder}/proxy.pid; error_log {folder}/proxy.log;
 events {{ worker_connections 4096; }}
 http {{
@@ -194,7 +194,7 @@ def start_proxies(stack: ExitStack, folder: Path, ports: list[int], compiled: Pa
     relay = [sys.executable, "-m", "bench.relay", str(port), str(ports[0])]
     found.append(Proxy("relay", stack.enter_context(running(PROXY_CORE, relay)), port))
     port = free_port()
-    config = _PROXY.format(folder=folder, ports=ports, port=port)
+    config = NGINX.format(folder=folder, ports=ports, port=port)
     found.append(Proxy("nginx", stack.enter_context(nginx(PROXY_CORE, "proxy", config, folder)), port))
     if CONTESTANTS["haproxy-lc"].installed:
         port = free_port()

@@ -128,6 +128,15 @@ GATEWAY: tuple[Definition, ...] = (
         ("class",),
         _GATEWAY_SECONDS,
     ),
+    Definition(
+        "embedfleet_cache_texts_total",
+        "counter",
+        "texts that the gateway's cache had (hit), that waited for an equal text under way (joined), or that were sent"
+        " to a replica (miss)",
+        ("result",),
+    ),
+    Definition("embedfleet_cache_answers", "gauge", "answers in the gateway's cache"),
+    Definition("embedfleet_cache_bytes", "gauge", "size of the gateway's cache in bytes"),
     Definition("embedfleet_queue_requests", "gauge", "requests and parts of requests that wait for a replica"),
     Definition("embedfleet_queue_tokens", "gauge", "estimated tokens that wait for a replica"),
     Definition("embedfleet_queue_bytes", "gauge", "bytes of waiting request bodies"),

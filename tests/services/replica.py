@@ -190,6 +190,6 @@ class FakeReplica:
         vectors = [[self.number] * self.dimensions] * count
         if inputs == PROBE["inputs"]:
             vectors = [self.vector]
-        if self.echo:  # the number that the text ends with
+        elif self.echo:  # the number that the text ends with
             vectors = [[float(text.split()[-1])] for text in (inputs if isinstance(inputs, list) else [inputs])]
         exchange.respond(200, headers, orjson.dumps(vectors))

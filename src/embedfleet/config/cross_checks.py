@@ -29,9 +29,18 @@ def check_services(services: Sequence[Service], root: Path) -> Iterator[Fault]:
     for service in services:
         yield from _check_model(service, root)
         yield from _check_replicas(service)
+        yield from _check_cache(service)
         if problem := prompts_fault(service.engine):
             key = f"services.{service.name}.default_prompt"
             yield Fault(key, f"{problem} (services.{service.name}.default_prompt_name)", "set one of them")
+
+
+def _check_cache(service: Service) -> Iterator[Fault]:
+    key, options = f"services.{service.name}.gateway_cache_mb", service.gateway
+    if options.gateway_cache_mb and service.options.balancer == "nginx":
+        yield Fault(key, "is set, but nginx keeps no answers", 'set balancer to "gateway", or cache_mb for the engines')
+    if options.gateway_cache_keep and not options.gateway_cache_mb:
+        yield Fault(key, "is 0, so there is nothing that gateway_cache_keep could keep", "set a size in megabytes")
 
 
 def prompts_fault(options: EngineOptions) -> str:

@@ -83,6 +83,15 @@ class GatewayOptions:
         minimum=1,
     )
     coalesce: bool = option(True, "send small requests that arrive at the same moment to a replica as one request")
+    gateway_cache_mb: int = option(
+        0,
+        "size of the gateway's cache of answers to earlier texts, in megabytes; with one, equal texts that arrive"
+        " together are also computed once; 0 is no cache",
+        minimum=0,
+    )
+    gateway_cache_keep: bool = option(
+        False, "keep the gateway's cache over restarts, in a file of at most gateway_cache_mb in state_dir"
+    )
     split: bool = option(True, "split requests of many texts over several replicas")
     prefer_online: bool = option(True, "serve small requests and rerankings before bulk requests")
     reserve: bool = option(

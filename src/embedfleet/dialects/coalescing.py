@@ -50,6 +50,11 @@ def write_batch(texts: list[str], others: bytes) -> bytes:
     return orjson.dumps(fields)
 
 
+def frame_of(others: bytes) -> bytes:
+    """Write all that decides the answer besides the text, equal to `Texts.frame`."""
+    return Inputs(_OPERATION, orjson.loads(others) if others else {}, [], VECTORS, "inputs").frame()
+
+
 def fingerprints(texts: list[str], others: bytes) -> list[int]:
     """Make the fingerprint of each request's text, equal to that of `Texts.fingerprints`."""
     fields = orjson.loads(others) if others else {}

@@ -16,6 +16,7 @@ from embedfleet import __version__
 from embedfleet.dialects.error_reply import render_error
 from embedfleet.errors import Unhealthy
 from embedfleet.gateway.admin import Admin, restore_replicas
+from embedfleet.gateway.cache.answer_keeper import AnswerKeeper
 from embedfleet.gateway.dispatch.capabilities import Capabilities
 from embedfleet.gateway.listener import Listener
 from embedfleet.gateway.own_routes import METHODS, OWN_OPERATIONS, READ_ONLY, READS
@@ -54,15 +55,24 @@ class App:
         proxy: Replicas and requests.
         server: Server for the clients.
         probing: Probes of the replicas.
+        keeper: Keeper of the cache over restarts; None if it is not kept.
     """
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._registry = Registry(GATEWAY)
         self._most_texts = settings.request_texts
         self.proxy = Proxy(settings, self._registry, self._start_probe)
-        self._pass_on = self.proxy.intake.handle
+        self._pass_on = self.proxy.intake.handle if self.proxy.cache is None else self.proxy.cache.handle
         self.server = Server(self.handle, settings.limits, CORS)
         self.probing = Probing(settings, self.proxy, lambda: self.server.retiring)
+        cache, path = self.proxy.cache, settings.cache_path
+        self.keeper = (
+            AnswerKeeper(
+                cache.context, Path(path), lambda: self.probing.prober.pool_model.model, lambda: self.server.retiring
+            )
+            if cache is not None and path
+            else None
+        )
         answers: dict[str, Own] = {
             "health": self._health,
             "ready": self._ready,
@@ -127,6 +137,8 @@ class App:
 
     def _metrics(self, exchange: Exchange) -> None:
         self.proxy.counters.measure(self.proxy.dispatcher, self.probing.prober.differing)
+        if self.proxy.cache is not None:
+            self.proxy.cache.measure(self._registry)
         self._registry["embedfleet_connections"].value().set(self.server.connections)
         self._registry["embedfleet_connections_refused_total"].value().set(self.server.refused)
         self._registry["embedfleet_log_dropped_total"].value().set(dropped_lines())
@@ -139,7 +151,10 @@ class App:
             _respond_unhealthy(exchange)
             return
         total = len(self.proxy.dispatcher.replicas)
-        own = {"version": __version__, "replicas": total, "active": len(serving), "compiled": _IS_COMPILED}
+        own: dict[str, Any] = {"version": __version__, "replicas": total, "active": len(serving)}
+        own["compiled"] = _IS_COMPILED
+        if self.proxy.cache is not None:
+            own["cache"] = self.proxy.cache.figures()
         # Clients split their batches by this number, so it must not exceed what the gateway accepts.
         texts = {"max_client_batch_size": min(self._most_texts, Capabilities.of(info).batch_texts)}
         exchange.respond(200, [JSON, *CORS], orjson.dumps(info | texts | {"gateway": own}))
@@ -180,6 +195,8 @@ async def serve(settings: GatewaySettings, *, ready: Callable[[int], None]) -> N
         await admin.server.start(path=settings.admin_path, mode=settings.admin_mode)
     _warn_of_few_files(app.server)
     app.proxy.start()
+    if app.keeper is not None:
+        app.keeper.start()
     restore = partial(app.probing.restore_model_file, asyncio.get_running_loop())
     disk_watch = DiskWatch(restore, _MODEL_S) if settings.model_path else None
     if settings.members_path:
@@ -194,6 +211,8 @@ async def serve(settings: GatewaySettings, *, ready: Callable[[int], None]) -> N
     await asyncio.sleep(settings.drain_s)
     await app.server.stop(settings.stop_grace_s)
     app.proxy.stop()
+    if app.keeper is not None:
+        await app.keeper.stop()
     if disk_watch is not None:
         disk_watch.stop()
     if settings.admin_path:

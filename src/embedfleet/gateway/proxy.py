@@ -8,6 +8,7 @@ from functools import partial
 from math import inf
 
 from embedfleet.errors import Starved
+from embedfleet.gateway.cache.cached_intake import CachedIntake
 from embedfleet.gateway.counters import Counters
 from embedfleet.gateway.dispatch.capabilities import Capabilities
 from embedfleet.gateway.dispatch.commands import Command
@@ -45,6 +46,7 @@ class Proxy:
         endpoints: Endpoints by the names of their replicas.
         counters: Metrics of the gateway.
         intake: Receiver of clients' exchanges.
+        cache: Receiver of clients' exchanges in front of `intake`; None if the gateway keeps no answers.
         now: Clock of the event loop, in seconds.
     """
 
@@ -70,6 +72,7 @@ class Proxy:
         self._outcomes = ReplicaOutcomes(self.dispatcher, self._executor, self._connections, context, self._replica_log)
         self._executor.report_to(self._outcomes)
         self.intake = Intake(settings, self.dispatcher, self._executor, context, self._witnesses)
+        self.cache = CachedIntake(settings, self.intake, context) if settings.cache_bytes else None
 
     def start(self) -> None:
         """Start with the replicas of the settings."""
@@ -120,6 +123,8 @@ class Proxy:
             reasons: Reason why each replica of the former model no longer serves, by name.
         """
         self.intake.forget_model()
+        if self.cache is not None:
+            self.cache.context.forget()
         self._execute(self.dispatcher.change_model(reasons, self.now()))
         self._log_states()
 

@@ -26,6 +26,8 @@ class GatewaySettings:
             probe waits behind it.
         calibrate: Whether the batch cost of a new replica is measured.
         coalesce: Whether small requests that arrive at the same moment share one call to a replica.
+        cache_bytes: Size of the cache of answers in bytes; 0 for no cache.
+        cache_path: Path of the file that keeps the cache over restarts; empty for none.
         hold_bytes: Size of the largest reply to a whole request that is held until it is complete.
         request_texts: Most texts of one request.
         replica_body_bytes: Size of the largest body that a replica takes.
@@ -50,6 +52,8 @@ class GatewaySettings:
     probe_timeout_s: float = 30.0
     calibrate: bool = True
     coalesce: bool = True
+    cache_bytes: int = 0
+    cache_path: str = ""
     hold_bytes: int = 4_194_304
     request_texts: int = 4096
     replica_body_bytes: int = 2_000_000

@@ -2,6 +2,7 @@
 
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 from urllib.parse import unquote_to_bytes
 
 from mypy_extensions import mypyc_attr
@@ -51,6 +52,9 @@ class Exchange:
         on_drain: Callback for flow control of a streamed answer: False to pause, True to resume.
     """
 
+    can_stream: ClassVar[bool] = True
+    """Whether a large answer may be sent piece by piece."""
+
     __slots__ = ("_chunked", "_connection", "_started", "body", "gone", "head", "keep_alive", "on_drain", "on_gone")
 
     def __init__(self, connection: Wire, request: RequestHead, body: bytes) -> None:
@@ -91,6 +95,11 @@ class Exchange:
     def peer(self) -> bytes:
         """IP address of the client; ``unknown`` on a Unix socket."""
         return self._connection.peer
+
+    @property
+    def date(self) -> bytes:
+        """Line of the ``date`` field, with its CRLF."""
+        return self._connection.date
 
     @property
     def begun(self) -> bool:

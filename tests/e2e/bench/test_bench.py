@@ -34,6 +34,13 @@ def test_the_gateways_benchmark_prints_its_ratio():
 
 
 @pytest.mark.skipif(not (shutil.which("nginx") and shutil.which("wrk")), reason="nginx and wrk are not installed")
+def test_the_benchmark_of_the_cache_prints_what_a_hit_costs_and_what_hits_save():
+    ratios = last_line("bench.cache", "--quick")["ratios"]
+    assert ratios["hit_over_forwarded_apart"] > 0
+    assert ratios["cached_rate_over_alone"] > 1
+
+
+@pytest.mark.skipif(not (shutil.which("nginx") and shutil.which("wrk")), reason="nginx and wrk are not installed")
 def test_the_gateways_benchmark_holds_two_versions_against_each_other():
     result = last_line("bench.gateway", "--before", ROOT, "--quick", "--only", "gateway")
     assert set(result["figures"]) == {"gateway_us", "gateway_alone_us", "gateway_alone_p50_us"}

@@ -6,8 +6,8 @@ from dataclasses import replace
 import orjson
 import pytest
 
+from embedfleet.dialects.splitting.apportioning import apportioned
 from embedfleet.gateway.dispatch.replica_speed import BatchCost
-from embedfleet.gateway.requests.coalesced_request import apportioned
 from tests.services.gateway import DISPATCH, gateway, run
 
 FIXED = BatchCost(a_s=1.0, b_s=1e-6)  # tokens cost nearly nothing, so any number of texts may share a batch

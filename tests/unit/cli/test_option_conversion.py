@@ -35,6 +35,8 @@ GATEWAY = GatewayOptions(
     quarantine_s=16,
     split=False,
     coalesce=False,
+    gateway_cache_mb=17,
+    gateway_cache_keep=True,
     prefer_online=False,
     reserve=False,
     hedge=False,
@@ -81,7 +83,9 @@ def test_an_engine_is_not_started_with_two_default_prompts():
 
 
 def test_a_gateway_gets_every_option_of_its_own():
-    settings = gateway_settings(GATEWAY, admin="/a", payload_limit_bytes=12, drain_s=13, stop_grace_s=14)
+    settings = gateway_settings(
+        GATEWAY, admin="/a", cache_file="/c", payload_limit_bytes=12, drain_s=13, stop_grace_s=14
+    )
     dispatch, limits = settings.dispatch, settings.limits
     for item in fields(dispatch):
         if item.name in {given.name for given in fields(GATEWAY)}:
@@ -92,6 +96,8 @@ def test_a_gateway_gets_every_option_of_its_own():
     assert (limits.header_timeout_s, limits.body_timeout_s, limits.idle_timeout_s) == (8, 9, 10)
     assert (limits.connections, settings.access_log, limits.body_bytes, settings.calibrate) == (11, True, 12, False)
     assert settings.coalesce is False
+    assert (settings.cache_bytes, settings.cache_path) == (17_000_000, "/c")
+    assert not gateway_settings(replace(GATEWAY, gateway_cache_keep=False), cache_file="/c").cache_path
     assert (settings.admin_path, settings.drain_s, settings.stop_grace_s) == ("/a", 13, 14)
 
 

@@ -80,3 +80,12 @@ def test_a_server_that_is_named_twice_is_no_second_replica(tmp_path, second):
         "services.embedder.replicas": f"{second!r} is listed twice"
     }
     assert faults(tmp_path, '[services.embedder]\nreplicas = ["http://h:1", "http://h:2"]\n') == {}
+
+
+def test_a_cache_of_the_gateway_needs_a_gateway_and_one_that_is_kept_a_size(tmp_path):
+    asked = '[services.embedder]\ngateway_cache_mb = 64\nbalancer = "nginx"\n'
+    key = "services.embedder.gateway_cache_mb"
+    assert faults(tmp_path, asked) == {key: "is set, but nginx keeps no answers"}
+    kept = faults(tmp_path, "[services.embedder]\ngateway_cache_keep = true\n")
+    assert kept == {key: "is 0, so there is nothing that gateway_cache_keep could keep"}
+    assert not faults(tmp_path, "[services.embedder]\ngateway_cache_mb = 64\ngateway_cache_keep = true\n")

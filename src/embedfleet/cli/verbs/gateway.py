@@ -42,6 +42,12 @@ from embedfleet.errors import UsageError
     help="file that keeps the replicas' model across restarts of the gateway",
 )
 @click.option(
+    "--cache-file",
+    default="",
+    metavar="FILE",
+    help="file that keeps the cache across restarts of the gateway, with --gateway-cache-keep",
+)
+@click.option(
     "--payload-limit-bytes",
     default=2_000_000,
     show_default=True,
@@ -99,7 +105,10 @@ def command(
     from embedfleet.log import set_up  # noqa: PLC0415
 
     set_up(log_level, log_format)
-    settings = gateway_settings(take_record(GatewayOptions, flags), **flags)
+    options = take_record(GatewayOptions, flags)
+    settings = gateway_settings(options, **flags)
+    if options.gateway_cache_keep and not (settings.cache_path and settings.cache_bytes):
+        raise UsageError("--gateway-cache-keep needs a cache and a file", "set --gateway-cache-mb and --cache-file")
     if not settings.replicas and not settings.admin_path:
         logging.getLogger(__name__).warning(
             "no --replica was given, and without --admin none can be added: every request will get 503"

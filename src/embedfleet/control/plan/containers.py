@@ -11,8 +11,10 @@ from embedfleet.control.plan.process_flags import changed_flags, common_flags
 from embedfleet.control.plan.replica_placement import Placement
 from embedfleet.control.plan.specs import ContainerSpec, Mount
 from embedfleet.control.plan.state_folders import (
+    GATEWAY_ANSWERS,
     GATEWAY_MEMBERS,
     GATEWAY_SOCKET,
+    answers_folder,
     assemblies_folder,
     gateway_folder,
     nginx_folder,
@@ -24,6 +26,7 @@ from embedfleet.control.tei.model import TeiModel
 
 _GATEWAY_PORT = 8080  # inside the container, where the gateway is not root
 _GATEWAY_FOLDER = "/run/embedfleet"  # the gateway's folder as the container sees it
+_ANSWERS_FOLDER = "/var/lib/embedfleet"  # the folder of the gateway's kept answers as the container sees it
 _GATEWAY_MODEL = "/tmp/model.json"  # noqa: S108 - inside the container; keeps the model for a restarted gateway
 _ANYBODY = "666"  # mode of the admin socket; the folder above keeps others out
 
@@ -106,6 +109,10 @@ def gateway_container(settings: Settings, service: Service) -> ContainerSpec:
     flags: tuple[str, ...] = ("gateway", "--respawn", "--host=0.0.0.0", f"--port={_GATEWAY_PORT}")
     flags += (f"--admin={_GATEWAY_FOLDER}/{GATEWAY_SOCKET}", f"--admin-mode={_ANYBODY}")
     flags += (f"--members={_GATEWAY_FOLDER}/{GATEWAY_MEMBERS}", f"--model-file={_GATEWAY_MODEL}")
+    mounts = [Mount(str(gateway_folder(settings, service.name)), _GATEWAY_FOLDER, read_only=False)]
+    if service.gateway.gateway_cache_keep:
+        flags += (f"--cache-file={_ANSWERS_FOLDER}/{GATEWAY_ANSWERS}",)
+        mounts.append(Mount(str(answers_folder(settings, service.name)), _ANSWERS_FOLDER, read_only=False))
     flags += (f"--drain-s={fleet.drain_s}", *common_flags(settings, service))
     return ContainerSpec(
         f"gateway-{service.name}-lb",
@@ -114,7 +121,7 @@ def gateway_container(settings: Settings, service: Service) -> ContainerSpec:
         image=fleet.own_image,
         tars=(settings.root / fleet.images_dir / "embedfleet.tar",),
         arguments=(*flags, *changed_flags(GatewayOptions, service.gateway)),
-        mounts=(Mount(str(gateway_folder(settings, service.name)), _GATEWAY_FOLDER, read_only=False),),
+        mounts=tuple(mounts),
         network=fleet.network,
         port=_GATEWAY_PORT,
         publish=(service.options.host, service.options.port),

@@ -8,7 +8,7 @@ from embedfleet.config.settings import EngineOptions, GatewayOptions, Service, S
 from embedfleet.control.plan.process_flags import changed_flags, common_flags
 from embedfleet.control.plan.replica_placement import Placement, shares_weights
 from embedfleet.control.plan.specs import ProcessSpec
-from embedfleet.control.plan.state_folders import nginx_folder
+from embedfleet.control.plan.state_folders import GATEWAY_ANSWERS, answers_folder, nginx_folder
 
 
 def engine_processes(settings: Settings, placement: Placement) -> list[ProcessSpec]:
@@ -27,6 +27,8 @@ def gateway_process(settings: Settings, service: Service, sockets: Path) -> Proc
     listens = (service.options.host, service.options.port)
     flags: tuple[str, ...] = ("gateway", f"--host={listens[0]}", f"--port={listens[1]}")
     flags += (f"--model-file={sockets / f'{service.name}.model'}",)
+    if service.gateway.gateway_cache_keep:
+        flags += (f"--cache-file={answers_folder(settings, service.name) / GATEWAY_ANSWERS}",)
     flags += (f"--drain-s={settings.fleet.drain_s}", *common_flags(settings, service))
     flags += changed_flags(GatewayOptions, service.gateway)
     admin = str(sockets / f"{service.name}.sock")

@@ -8,6 +8,8 @@ GATEWAY_SOCKET = "admin.sock"
 """Name of a gateway's admin socket in its folder."""
 GATEWAY_MEMBERS = "members.json"
 """Name of the file in a gateway's folder that lists its replicas."""
+GATEWAY_ANSWERS = "answers"
+"""Name of the file that keeps a gateway's cache, in a folder of its own."""
 
 
 def nginx_folder(settings: Settings, service: str) -> Path:
@@ -18,6 +20,11 @@ def nginx_folder(settings: Settings, service: str) -> Path:
 def gateway_folder(settings: Settings, service: str) -> Path:
     """Return the folder that a service's gateway in a container shares with this machine."""
     return settings.state_dir / "gateway" / service
+
+
+def answers_folder(settings: Settings, service: str) -> Path:
+    """Return the folder in which a service's gateway keeps its cache over restarts."""
+    return settings.state_dir / "answers" / service
 
 
 def assemblies_folder(settings: Settings) -> Path:

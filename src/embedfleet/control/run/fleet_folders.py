@@ -6,7 +6,7 @@ from embedfleet.config.settings import Settings
 from embedfleet.control.balancers.gateway_folder import GatewayFolder
 from embedfleet.control.host.disk import reason_of
 from embedfleet.control.host.log_files import LogFiles
-from embedfleet.control.plan.state_folders import assemblies_folder, gateway_folder, nginx_folder
+from embedfleet.control.plan.state_folders import answers_folder, assemblies_folder, gateway_folder, nginx_folder
 from embedfleet.control.preflight.survey import Survey
 from embedfleet.control.tei.assembly import provide_assembly, remove_assemblies
 from embedfleet.errors import UsageError
@@ -23,6 +23,8 @@ def prepare_folders(settings: Settings) -> None:
     for service in settings.services:
         nginx_folder(settings, service.name).mkdir(parents=True, exist_ok=True)
         GatewayFolder(gateway_folder(settings, service.name)).prepare()
+        if service.gateway.gateway_cache_keep:
+            GatewayFolder(answers_folder(settings, service.name)).prepare()
 
 
 def provide_models(settings: Settings, survey: Survey) -> Iterator[str]:

@@ -26,6 +26,15 @@ class BgeM3Reply(ReplyShape):
             _LISTS[name].check(count, rows)
 
     @override
+    def separate(self, reply: bytes, costs: Sequence[int]) -> list[bytes]:
+        sections = _sections(len(costs), reply)
+        columns = [(name, _LISTS[name].separate(rows, costs)) for name, rows in sections.items()]
+        return [
+            b"{%b}" % b",".join([b'"%b":%b' % (name, rows[item]) for name, rows in columns])
+            for item in range(len(costs))
+        ]
+
+    @override
     def join(self, parts: Sequence[PartReply]) -> bytes:
         found = [(items, _sections(len(items), reply)) for items, reply in parts]
         names = found[0][1].keys()

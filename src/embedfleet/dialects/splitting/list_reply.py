@@ -65,6 +65,10 @@ class ListReply(ReplyShape):
         return [view[start:end] for start, end in zip((1, *(end + 1 for end in ends)), ends, strict=False)]
 
     @override
+    def separate(self, reply: bytes, costs: Sequence[int]) -> list[bytes]:
+        return [b"".join((b"[", row, b"]")) for row in self.split(len(costs), reply)]
+
+    @override
     def join(self, parts: Sequence[PartReply]) -> bytes:
         ordered = sorted(parts, key=_first_text)
         found = [self._find_ends(reply) for _, reply in ordered]
@@ -112,6 +116,10 @@ class SingleReply(ReplyShape):
     def check(self, count: int, reply: bytes) -> None:
         if not self._is_answer(parse(reply)):
             raise mismatch(count, reply)
+
+    @override
+    def separate(self, reply: bytes, costs: Sequence[int]) -> list[bytes]:
+        return [reply]
 
     @override
     def join(self, parts: Sequence[PartReply]) -> bytes:

@@ -10,6 +10,7 @@ import orjson
 from typing_extensions import override
 
 from embedfleet.dialects.json_body import Json
+from embedfleet.dialects.splitting.apportioning import apportioned
 from embedfleet.dialects.splitting.reply import PartReply, ReplyShape, is_vector, mismatch, parse
 
 _OPENING = b'{"object":"list","data":[{"object":"embedding","embedding":'
@@ -37,6 +38,19 @@ class OpenAIReply(ReplyShape):
         spans = _find_vectors(reply)
         if spans is None or len(spans) != count or not _is_whole(reply, spans[-1][1]):
             _parse(count, reply)
+
+    @override
+    def separate(self, reply: bytes, costs: Sequence[int]) -> list[bytes]:
+        if len(costs) == 1:
+            return [reply]
+        spans = _find_vectors(reply)
+        if spans is None or len(spans) != len(costs):
+            return _separate_parsed(reply, costs)
+        tails = _apportioned(_tail(reply, spans[-1][1]), costs)
+        return [
+            b"".join((_OPENING, reply[start:end], b',"index":0}],', orjson.dumps(tail)[1:]))
+            for (start, end), tail in zip(spans, tails, strict=True)
+        ]
 
     @override
     def join(self, parts: Sequence[PartReply]) -> bytes:
@@ -130,6 +144,28 @@ def _summed(replies: list[dict[str, Json]], first: int) -> dict[str, Json]:
         if all(type(count) is int for count in counts):
             usage[name] = sum(counts)
     return {**replies[first], "usage": usage}
+
+
+def _apportioned(tail: dict[str, Json], costs: Sequence[int]) -> list[dict[str, Json]]:
+    """The fields for each text alone: each whole number in the usage is apportioned, the other fields are the same."""
+    usage = tail.get("usage")
+    if not isinstance(usage, dict):
+        return [tail] * len(costs)
+    shares = {name: apportioned(count, costs) for name, count in usage.items() if type(count) is int}
+    return [
+        {**tail, "usage": {name: shares[name][item] if name in shares else count for name, count in usage.items()}}
+        for item in range(len(costs))
+    ]
+
+
+def _separate_parsed(reply: bytes, costs: Sequence[int]) -> list[bytes]:
+    whole = _parse(len(costs), reply)
+    replies = [b""] * len(costs)
+    tails = _apportioned(whole, costs)
+    for row in whole["data"]:
+        item = row["index"]
+        replies[item] = orjson.dumps({**tails[item], "data": [{**row, "index": 0}]})
+    return replies
 
 
 def _join_parsed(parts: Sequence[PartReply]) -> bytes:

@@ -34,6 +34,13 @@ class RankingReply(ReplyShape):
             _read(count, reply)
 
     @override
+    def separate(self, reply: bytes, costs: Sequence[int]) -> list[bytes]:
+        replies = [b""] * len(costs)
+        for _, index, rest in _read(len(costs), reply):
+            replies[index] = b"%b0%b%b" % (_OPENING, rest, _CLOSING)
+        return replies
+
+    @override
     def join(self, parts: Sequence[PartReply]) -> bytes:
         ranks = [
             (score, items[index], rest) for items, reply in parts for score, index, rest in _read(len(items), reply)

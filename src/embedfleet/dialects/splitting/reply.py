@@ -44,6 +44,19 @@ class ReplyShape(metaclass=ABCMeta):
         """
 
     @abstractmethod
+    def separate(self, reply: bytes, costs: Sequence[int]) -> list[bytes]:
+        """Split a reply into one reply per text, each as a replica would have given it to that text alone.
+
+        Args:
+            reply: Reply to all texts.
+            costs: Estimated tokens of each text. A count that the reply has for all texts together, such as OpenAI's
+                usage, is apportioned by them.
+
+        Raises:
+            Malformed: The reply would fail `check`.
+        """
+
+    @abstractmethod
     def join(self, parts: Sequence[PartReply]) -> bytes:
         """Join the replies to the parts of a request into the reply that one replica would have given.
 

@@ -93,6 +93,30 @@ class Texts:
         texts = self._texts
         return orjson.dumps(self._with([texts[item] for item in items]))
 
+    @property
+    def can_cache(self) -> bool:
+        """Whether answers are worth keeping; those with a vector per token are large for the time that they save."""
+        return self._operation != "embed_all" and not self._fields.get("return_colbert_vecs")
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether the reply has a count of tokens in its body, to which an equal text in the same request adds."""
+        return self._operation == "embeddings"
+
+    def frame(self) -> bytes:
+        """Write all that decides the answers besides the texts; equal bytes mean that equal texts get equal answers.
+
+        The order of the fields does not count, and neither does OpenAI's `user`, which only names who asks.
+        """
+        others = self._with([])
+        if self._operation == "embeddings":
+            others.pop("user", None)
+        return orjson.dumps([self._operation, type(self.reply).__name__, others], option=orjson.OPT_SORT_KEYS)
+
+    def written(self) -> list[bytes]:
+        """Write each text as JSON."""
+        return [orjson.dumps(text) for text in self._texts]
+
     def fingerprints(self) -> list[int]:
         """Make one number per text; equal numbers mean the same computation for the same text.
 

@@ -58,7 +58,7 @@ class ClientRequest(Delivery):
         self, context: RequestContext, exchange: Exchange, fields: RequestFields, texts: Texts | None, costs: list[int]
     ) -> None:
         self._context = context
-        self.is_streamed = True
+        self.is_streamed = exchange.can_stream
         if exchange.head.method == b"HEAD":
             self.is_head = True
         self.request_id = fields.request_id or context.request_id()
@@ -121,7 +121,7 @@ class ClientRequest(Delivery):
 
     @override
     def most_bytes(self, chunk: Chunk) -> int:
-        if chunk.items and self.texts is not None and self.texts.reply.is_per_token:
+        if self.texts is not None and self.texts.reply.is_per_token:
             return longest_answer(chunk.texts + chunk.tokens)
         return longest_answer(chunk.texts)
 

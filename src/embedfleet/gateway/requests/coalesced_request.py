@@ -8,6 +8,7 @@ from mypy_extensions import mypyc_attr
 from typing_extensions import override
 
 from embedfleet.dialects.coalescing import fingerprints, split_vectors, write_batch
+from embedfleet.dialects.splitting.apportioning import apportioned
 from embedfleet.errors import RequestError, ServingError
 from embedfleet.gateway.dispatch.request import Chunk, Request
 from embedfleet.gateway.requests.access_log import log_access
@@ -124,18 +125,6 @@ class CoalescedRequest(Delivery):
     def _waiting_exchanges(self) -> list[Exchange]:
         """Return the exchanges whose clients are still connected and have no answer."""
         return [exchange for exchange in self._group.exchanges if not exchange.gone]
-
-
-def apportioned(total: int, shares: Sequence[int]) -> list[int]:
-    """Return integers with the sum ``total`` that are nearly proportional to ``shares``."""
-    whole = sum(shares)
-    numbers, before, seen = [], 0, 0
-    for share in shares:
-        seen += share
-        upto = round(total * seen / whole) if whole else 0
-        numbers.append(upto - before)
-        before = upto
-    return numbers
 
 
 def _shared_fields(head: ReplyHead) -> bytes:

@@ -45,6 +45,7 @@ class Intake(Fallback):
 
     Attributes:
         own_path: Route for which ``/`` is an alias with this model; empty until the model is known.
+        estimate: Function that estimates the tokens of a text from its number of characters.
         input_tokens: Most tokens of one input that every serving replica takes; estimates of longer ones are capped.
     """
 
@@ -65,6 +66,7 @@ class Intake(Fallback):
         self._limits = settings.dispatch
         self._coalescer = Coalescer() if settings.coalesce else None
         self._examiner = Examiner(self.take, witnesses, context.now)
+        self.estimate = dispatcher.estimate.tokens
         self._loop = asyncio.get_running_loop()
         self._now = context.now
 
@@ -78,10 +80,9 @@ class Intake(Fallback):
 
     def handle(self, exchange: Exchange) -> None:
         """Read a client's request, and dispatch it alone or coalesced."""
-        head = exchange.head
-        fields = head.note
+        fields = exchange.head.note
         if not isinstance(fields, RequestFields):
-            fields = head.note = RequestFields(head.method, head.target, exchange.path, head.headers)
+            fields = RequestFields.of(exchange)
         if self._coalescer is None or not fields.may_coalesce or len(exchange.body) > _COALESCED_BYTES:
             self.take_alone(exchange, self._now())
         elif self._coalescer.add(exchange):

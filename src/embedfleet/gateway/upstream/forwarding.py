@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from embedfleet.dialects.coalescing import can_coalesce
+from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import Header
 
 # Hop-by-hop fields, and the fields of framing, which is written anew.
@@ -42,12 +43,13 @@ class RequestFields:
         is_online: Whether ``x-priority`` asks for the online class; None without that field.
         may_coalesce: Whether the body may be a single text that can be coalesced with others.
         timeout_s: Seconds of ``x-request-timeout-ms``; None without that field.
+        scope: What decides a cached answer in the head; None until the cache has looked at it.
         fault: Error in ``x-priority`` or ``x-request-timeout-ms``; empty if there is none.
     """
 
     __slots__ = (
         "content_type", "fault", "forwarded", "is_online", "line", "may_coalesce", "method", "path", "request_id",
-        "timeout_s",
+        "scope", "timeout_s",
     )  # fmt: skip
 
     def __init__(self, method: bytes, target: bytes, path: str, headers: Iterable[Header]) -> None:
@@ -56,6 +58,7 @@ class RequestFields:
         self.path = path
         self.forwarded = b""
         self.fault = ""
+        self.scope: bytes | None = None
         self.request_id: bytes | None = None
         self.content_type: bytes | None = None
         self.is_online: bool | None = None
@@ -79,6 +82,16 @@ class RequestFields:
         self.may_coalesce = (
             method == b"POST" and can_coalesce(path, self.content_type) and not is_bulk and not self.fault
         )
+
+    @classmethod
+    def of(cls, exchange: Exchange) -> "RequestFields":
+        """Return the fields of a request's head, which are read once per head."""
+        head = exchange.head
+        known = head.note
+        if isinstance(known, RequestFields):
+            return known
+        fields = head.note = cls(head.method, head.target, exchange.path, head.headers)
+        return fields
 
     def wire(self, prefix: bytes, last_line: bytes, *, body: bytes, request_id: bytes, peer: bytes) -> bytes:
         """Return the bytes of a request to a replica.

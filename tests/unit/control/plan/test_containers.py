@@ -53,6 +53,14 @@ def test_a_gateways_container_reads_its_replicas_from_a_folder():
     assert spec.publish == ("0.0.0.0", 8002)
 
 
+def test_a_gateways_container_keeps_its_cache_in_a_folder_that_outlives_it():
+    kept = docker_plan(reranker__gateway_cache_mb="64", reranker__gateway_cache_keep="true")["gateway-reranker-lb"]
+    assert kept.mounts[1] == Mount(
+        str(Path.cwd() / ".embedfleet/answers/reranker"), "/var/lib/embedfleet", read_only=False
+    )
+    assert flag(kept, "--cache-file") == "/var/lib/embedfleet/answers"
+
+
 def test_a_change_of_replicas_does_not_replace_the_gateway():
     before, after = docker_plan(), docker_plan(embedder__replicas="5")
     assert before["gateway-embedder-lb"].fingerprint == after["gateway-embedder-lb"].fingerprint

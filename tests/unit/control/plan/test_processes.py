@@ -1,5 +1,7 @@
 """Engines and gateways as processes get a flag for each option that differs from its default."""
 
+from pathlib import Path
+
 from embedfleet.cli.verbs.engine import command as engine
 from embedfleet.cli.verbs.gateway import command as gateway
 from tests.services.plans import docker_plan, flag, plan
@@ -9,6 +11,12 @@ def test_a_gateway_gets_its_port_and_its_admin_socket():
     spec = plan()["reranker-gateway"]
     assert (spec.kind, spec.service, spec.admin) == ("balancer", "reranker", "/s/reranker.sock")
     assert (flag(spec, "--port"), flag(spec, "--host"), spec.listens) == ("8002", "0.0.0.0", ("0.0.0.0", 8002))
+
+
+def test_a_gateway_keeps_its_cache_in_the_state_folder_if_that_is_set():
+    kept = plan(reranker__gateway_cache_mb="64", reranker__gateway_cache_keep="true")["reranker-gateway"]
+    assert flag(kept, "--cache-file") == str(Path.cwd() / ".embedfleet/answers/reranker/answers")
+    assert not any(word.startswith("--cache-file") for word in plan()["reranker-gateway"].arguments)
 
 
 def test_replicas_share_the_cores_and_take_any_port():

@@ -4,9 +4,10 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embedfleet.dialects.splitting.apportioning import apportioned
 from embedfleet.errors import Overloaded
 from embedfleet.gateway.dispatch.replica_speed import BatchCost
-from embedfleet.gateway.requests.coalesced_request import CoalescedRequest, Fallback, apportioned
+from embedfleet.gateway.requests.coalesced_request import CoalescedRequest, Fallback
 from embedfleet.gateway.requests.coalescer import Coalescer, Group
 from tests.unit.gateway.requests.clients import NOW, context, exchange, parse, replied, request_of, with_outcomes
 
