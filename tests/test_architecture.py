@@ -133,6 +133,8 @@ PURE = (
     "engine.model.reranker_prompt",
     "engine.onnx.quantization",
     "engine.text.truncation",
+    "engine.torch.grids",
+    "engine.torch.pass_shape",
     "errors",
     "gateway.dispatch",
     "gateway.membership",
@@ -164,7 +166,7 @@ EFFECTS = {"asyncio", "logging", "os", "socket", "subprocess", "threading", "tim
 HOMES = {
     "onnxruntime": {"engine.onnx.session"},
     "onnx": {"engine.onnx.graph", "engine.onnx.exported_tensors"},
-    "torch": {"engine.torch.backend", "engine.torch.ops"},
+    "torch": {"engine.torch"},
     "tokenizers": {"engine.text.tokenization", "engine.text.tokenizer_library"},
     "huggingface_hub": {"engine.model.source"},
     "uvloop": {"cli"},
