@@ -43,6 +43,7 @@ class EchoBackend:
     precision = "float32"
     is_padding_free = False
     passes_at_once = 1
+    pools = False
 
     def __init__(self) -> None:
         self.gate = threading.Event()

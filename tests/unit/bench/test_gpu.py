@@ -96,9 +96,9 @@ time.sleep(600)
 
 
 def test_a_step_that_is_late_ends_with_all_that_it_started(tmp_path, monkeypatch):
-    outcome = run_step([module(tmp_path, monkeypatch, STUCK)], 2.5, 0.2)
+    outcome = run_step([module(tmp_path, monkeypatch, STUCK)], 3, 0.2)
     (row,) = outcome.rows
-    assert "ended after its 2 s" in outcome.error
+    assert "ended after its 3 s" in outcome.error
     state = Path(f"/proc/{row['child']}/stat")
     assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
 

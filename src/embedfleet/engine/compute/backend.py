@@ -15,11 +15,13 @@ class Backend(Protocol):
             batches may mix lengths.
         passes_at_once: Least number of threads that should call `forward`: 2 for a device that fetches the results of
             one pass while it computes the next.
+        pools: Whether it has the output `Output.POOLED`, so that it need not return the states of all tokens.
     """
 
     precision: str
     is_padding_free: ClassVar[bool]
     passes_at_once: int = 1
+    pools: bool = False
 
     def forward(
         self, ids: Integers, types: Integers, lengths: Integers, outputs: tuple[Output, ...]

@@ -16,6 +16,7 @@ from embedfleet.engine.compute.output_heads import compute_outputs, outputs_of
 from embedfleet.engine.compute.pooling import splade
 from embedfleet.engine.compute.resource_check import require_memory
 from embedfleet.engine.files.weights import Weights
+from embedfleet.engine.model.pooling_config import Pooling
 from embedfleet.engine.model.spec import ModelSpec
 from embedfleet.engine.torch.device import Fetched, open_device
 from embedfleet.engine.torch.grids import exact_length, power_of_two
@@ -30,6 +31,7 @@ from embedfleet.errors import Backend as BackendError
 from embedfleet.errors import ModelError, OutOfMemory
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_POOLINGS = (Pooling.CLS, Pooling.LAST_TOKEN, Pooling.MEAN)
 # Larger passes compute for longer than the host takes to start their kernels.
 _MOST_RECORDED_TOKENS, _LONGEST_RECORDED = 4096, 512
 
@@ -47,6 +49,7 @@ class TorchBackend(Backend):
         precision: Number type that the model computes in; norms, rotations, means and shares of experts use float32.
         kernel: Kernel for attention over concatenated sequences; None to compute sequences of similar length together.
         padded: Function that chooses the padded lengths of these sequences.
+        may_pool: Whether to pool on the device, where the model's pooling is one of `_POOLINGS`.
     """
 
     is_padding_free: ClassVar[bool] = True
@@ -60,9 +63,11 @@ class TorchBackend(Backend):
         *,
         kernel: VariableLength | None = None,
         padded: Padded = exact_length,
+        may_pool: bool = False,
     ) -> None:
         self.precision = precision
         self.passes_at_once = 1 if device.type == "cpu" else 2
+        self.pools = may_pool and spec.kind == "embedding" and spec.pooling in _POOLINGS
         self._spec = spec
         self._weights = weights
         self._values = TorchWeights(device, _DTYPES[precision])
@@ -96,7 +101,7 @@ class TorchBackend(Backend):
             torch.set_num_threads(1)
             return cls(spec, weights, place, precision)
         kernel = choose(kernels_of_gpu(), place, _DTYPES[precision])
-        backend = cls(spec, weights, place, precision, kernel=kernel, padded=power_of_two)
+        backend = cls(spec, weights, place, precision, kernel=kernel, padded=power_of_two, may_pool=True)
         backend.record(fixed_shapes(_MOST_RECORDED_TOKENS, min(_LONGEST_RECORDED, spec.max_input_length)))
         return backend
 
@@ -160,20 +165,29 @@ class TorchBackend(Backend):
         if recorded is None:
             found = self._run(PassInputs.of(numbers, shape, lengths), outputs)
         else:
-            every = outputs_of(self._spec)
-            computed = dict(zip(every, self._recorded.run(recorded, numbers), strict=True))
+            computed = dict(zip(self._every_output(), self._recorded.run(recorded, numbers), strict=True))
             found = [computed[output] for output in outputs]
         counts = [len(ids) if output.is_per_token else len(lengths) for output in outputs]
         return self._device.fetch([rows[:count] for rows, count in zip(found, counts, strict=True)])
 
     def _compute_all(self, numbers: Values, shape: PassShape) -> Sequence[Values]:
         """All outputs of a pass that is being recorded."""
-        return self._run(PassInputs.of(numbers, shape, None), outputs_of(self._spec))
+        return self._run(PassInputs.of(numbers, shape, None), self._every_output())
+
+    def _every_output(self) -> tuple[Output, ...]:
+        every = outputs_of(self._spec)
+        return (*every, Output.POOLED) if self.pools else every
 
     def _run(self, inputs: PassInputs, outputs: tuple[Output, ...]) -> list[Values]:
         ops = TorchOps(self._values, inputs, self._spec.family.first_position, kernel=self._kernel, padded=self._padded)
-        found = compute_outputs(self._spec, ops, self._weights, outputs)
-        return [ops.greatest(found[output]) if output is Output.WORDS else found[output] for output in outputs]
+        sources = [Output.STATES if output is Output.POOLED else output for output in outputs]
+        found = compute_outputs(self._spec, ops, self._weights, tuple(dict.fromkeys(sources)))
+        if Output.WORDS in found:
+            found[Output.WORDS] = ops.greatest(found[Output.WORDS])
+        if Output.POOLED in outputs:
+            assert self._spec.pooling is not None, "only embedders have a pooling"
+            found[Output.POOLED] = ops.pooled(found[Output.STATES], self._spec.pooling)
+        return [found[output] for output in outputs]
 
 
 def _find_device(name: str) -> torch.device:

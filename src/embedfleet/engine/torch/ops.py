@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from embedfleet.engine.families.ops import Activation, Attention, Linear, Ops, Rotary
 from embedfleet.engine.files.tensor import Tensor
+from embedfleet.engine.model.pooling_config import Pooling
 from embedfleet.engine.torch.attention import TorchAttention
 from embedfleet.engine.torch.inputs import PassInputs
 from embedfleet.engine.torch.recorded_passes import ShapeVaries
@@ -165,6 +166,18 @@ class TorchOps(Ops[Values]):
         # summed in float32, whatever type the weights have
         sums = self._reduce(states.float(), "sum")
         return (sums / self._inputs.lengths[:, None]).to(states.dtype)
+
+    def pooled(self, states: Values, pooling: Pooling) -> Values:
+        """Pool each sequence's states, as `compute.pooling.pool` does, in float32: → [sequences, width]."""
+        match pooling:
+            case Pooling.CLS:
+                return self.first(states).float()
+            case Pooling.LAST_TOKEN:
+                return self.last(states).float()
+            case Pooling.MEAN:
+                return self.mean(states.float())
+            case _:
+                raise ValueError(f"{pooling} is computed on the host")
 
     def greatest(self, states: Values) -> Values:
         """Greatest positive number of each sequence's tokens in each column, or 0: → [sequences, width], float32."""

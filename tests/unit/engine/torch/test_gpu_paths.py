@@ -4,10 +4,12 @@ No GPU is used. Kernels for sequences of any lengths have a stand-in that comput
 are computed anew; all else is the code that runs on a GPU.
 """
 
+import asyncio
 import json
 import logging
 import shutil
 import threading
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -18,6 +20,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.fuzz.folders import KINDS, make_files, write_files
+from embedfleet.engine.compute.output import Output
 from embedfleet.engine.compute.output_heads import outputs_of
 from embedfleet.engine.engine import Engine
 from embedfleet.engine.families.ops import Attention
@@ -27,7 +30,7 @@ from embedfleet.engine.model.spec import read_model
 from embedfleet.engine.settings import EngineSettings
 from embedfleet.engine.torch.backend import TorchBackend
 from embedfleet.engine.torch.device import CpuDevice
-from embedfleet.engine.torch.grids import exact_length, power_of_two
+from embedfleet.engine.torch.grids import power_of_two
 from embedfleet.engine.torch.pass_shape import fixed_shapes
 from embedfleet.engine.torch.recorded_passes import RecordedPasses
 from embedfleet.engine.torch.variable_length import ByDefinition, TorchEfficient, TorchFlash, choose, kernels_of_gpu
@@ -59,12 +62,10 @@ def _folders():
     folder_of.cache_clear()
 
 
-def backend_of(kind: str, *, kernel=None, padded=exact_length, precision="float32") -> TorchBackend:
+def backend_of(kind: str, *, precision="float32", **options) -> TorchBackend:
     spec = read_model(folder_of(kind))
     torch.set_num_threads(1)
-    return TorchBackend(
-        spec, Weights(spec.weights_file, spec.family.anchor), CPU, precision, kernel=kernel, padded=padded
-    )
+    return TorchBackend(spec, Weights(spec.weights_file, spec.family.anchor), CPU, precision, **options)
 
 
 def batch_of(kind: str, lengths) -> tuple:
@@ -257,6 +258,60 @@ def test_a_tensor_that_does_not_fit_the_config_is_refused_when_passes_are_record
     backend = TorchBackend(spec, Weights(spec.weights_file, spec.family.anchor), CPU, "float32", kernel=ByDefinition())
     with pytest.raises(ModelError, match="99"):
         backend.record(fixed_shapes(64, 24))
+
+
+@pytest.mark.parametrize("kind", ["bge-m3", "qwen3", "jina", "gemma", "mpnet", "gte"])
+def test_vectors_pooled_on_the_device_are_those_pooled_on_the_host(kind):
+    """Kinds with the first token, the last one and the mean, with layers after it; mpnet and gte pool otherwise."""
+    spec = read_model(folder_of(kind))
+    weights = Weights(spec.weights_file, spec.family.anchor)
+    pooling = Noting(spec, weights, CPU, "float32", kernel=ByDefinition(), padded=power_of_two, may_pool=True)
+    pooling.record(fixed_shapes(128, 24))
+    assert pooling.pools == (kind not in {"mpnet", "gte"})
+    settings = EngineSettings(model=str(folder_of(kind)), backend="torch")
+    model = load_model(settings)
+    texts = ["one", "a few words more", "long " * 30]
+
+    async def vectors(engine, prompts):
+        found = []
+        for text in texts:
+            encoded = await engine.encode([text, "other"], truncate=True, direction="right", prompt=None)
+            skipped = [replace(item, skipped=prompts) for item in encoded]
+            inference = await engine.infer(skipped, (Output.VECTOR,))
+            found += [rows for (rows,) in inference.outputs]
+        return found
+
+    results = []
+    for backend in (model.backend, pooling):
+        engine = Engine(replace(model, backend=backend), settings, Registry(TEI))
+        engine.start()
+        try:
+            results.append([vector for skipped in (0, 1) for vector in asyncio.run(vectors(engine, skipped))])
+        finally:
+            engine.close()
+    assert_same(*results)
+    prompted = {Output.STATES}  # prompts are not pooled, which only the host does
+    assert pooling.asked == ({Output.POOLED} | prompted if pooling.pools else prompted)
+
+
+class Noting(TorchBackend):
+    """A backend that notes the outputs that it computes."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.asked = set()
+
+    def forward(self, ids, types, lengths, outputs):
+        self.asked |= set(outputs)
+        return super().forward(ids, types, lengths, outputs)
+
+
+def test_only_pooled_rows_leave_the_device():
+    pooling = backend_of("bge-m3", kernel=ByDefinition(), may_pool=True)
+    ids, types, lengths, _ = batch_of("bge-m3", [5, 7])
+    (rows,) = pooling.forward(ids, types, lengths, (Output.POOLED,))
+    (states,) = pooling.forward(ids, types, lengths, (Output.STATES,))
+    np.testing.assert_allclose(rows, states[[0, 5]], atol=TOLERANCE)
 
 
 def test_an_engine_has_a_thread_for_each_pass_that_a_backend_needs_at_once():
