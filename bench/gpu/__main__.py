@@ -61,6 +61,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=_RUN_S, help=f"time of the whole run, {_RUN_S:.0f}")
     parser.add_argument("--steps", nargs="+", choices=list(SHARES), default=list(SHARES), help="steps to run")
     parser.add_argument("--families", nargs="+", help="families to compare; all by default")
+    parser.add_argument("--most-replicas", type=int, default=4, help="largest number of replicas to try, 4")
     parser.add_argument("--output", type=Path, default=Path("gpu.md"), help="file to write; gpu.md by default")
     options = parser.parse_args()
     options.steps = [step for step in SHARES if step in options.steps]
@@ -87,7 +88,9 @@ def _command(step: str, options: argparse.Namespace, limit: float) -> list[str]:
         return ["bench.gpu.families", options.device, *chosen]
     common = ["--model", options.model, "--device", options.device, "--precision", options.precision]
     common += ["--seconds", f"{limit / 16:.2f}", "--start-s", f"{limit / 2:.1f}"]
-    return ["bench.gpu.replicas", *common] if step == "replicas" else ["bench.gpu.speed", step, *common]
+    if step == "replicas":
+        return ["bench.gpu.replicas", *common, "--most", str(options.most_replicas)]
+    return ["bench.gpu.speed", step, *common]
 
 
 def _are_right(outcome: Outcome) -> bool:

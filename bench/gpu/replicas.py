@@ -15,7 +15,7 @@ from embedfleet.engine.model.source import resolve_model
 
 PAYS = 1.05
 """Least gain of one more replica over one fewer that pays for its memory."""
-_MOST, _CLIENTS = 4, 24  # clients that 1, 2, 3 and 4 replicas share evenly
+_MOST, _CLIENTS = 4, 24  # 1, 2, 3 and 4 replicas share the clients evenly
 
 
 def best_count(rates: dict[int, float]) -> int:
@@ -34,13 +34,14 @@ def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments(parser)
+    parser.add_argument("--most", type=int, default=_MOST, help="largest number of replicas to try")
     options = parser.parse_args()
     model = str(resolve_model(options.model))
     texts = Texts(model)
     rates: dict[int, float] = {}
     with ExitStack() as stack:
         servers = []
-        for count in range(1, _MOST + 1):
+        for count in range(1, options.most + 1):
             servers.append(stack.enter_context(our_engine(model, options.device, options.precision, options.start_s)))
             cell = Cell(_CLIENTS // count, 32)
             measure([servers[-1]], Cell(1, 32), texts, min(1.0, options.seconds))

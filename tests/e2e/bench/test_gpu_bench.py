@@ -30,6 +30,7 @@ def test_every_step_runs_and_the_table_is_written(tmp_path):
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m embedfleet tei "$@"\n')
     program.chmod(0o755)
     chosen = ["--device", "cpu", "--seconds", "120", "--model", str(model), "--families", "bge-m3", "mpnet"]
+    chosen += ["--most-replicas", "2"]
     done, page = run(tmp_path, *chosen, path=str(program.parent))
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
