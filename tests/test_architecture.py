@@ -134,6 +134,8 @@ PURE = (
     "engine.model.reranker_prompt",
     "engine.onnx.quantization",
     "engine.text.truncation",
+    "engine.torch.grids",
+    "engine.torch.pass_shape",
     "errors",
     "gateway.cache.answer_cache",
     "gateway.cache.answer_keys",
@@ -168,7 +170,7 @@ EFFECTS = {"asyncio", "logging", "os", "socket", "subprocess", "threading", "tim
 HOMES = {
     "onnxruntime": {"engine.onnx.session"},
     "onnx": {"engine.onnx.graph", "engine.onnx.exported_tensors"},
-    "torch": {"engine.torch.backend", "engine.torch.ops"},
+    "torch": {"engine.torch"},
     "tokenizers": {"engine.text.tokenization", "engine.text.tokenizer_library"},
     "huggingface_hub": {"engine.model.source"},
     "uvloop": {"cli"},

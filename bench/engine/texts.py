@@ -1,5 +1,7 @@
 """The texts to send: real paragraphs, and rounds of 32 texts whose lengths are evenly spread on a log scale."""
 
+from pathlib import Path
+
 from bench.measuring.texts import paragraphs
 from embedfleet.engine.model.builtin import builtin_model
 from embedfleet.engine.model.spec import read_model
@@ -12,10 +14,14 @@ _SHORTEST, _LONGEST = 5, 250  # tokens
 
 
 class Texts:
-    """Paragraphs and mixed texts, and the number of tokens that the model reads of each."""
+    """Paragraphs and mixed texts, and the number of tokens that the model reads of each.
 
-    def __init__(self) -> None:
-        spec = read_model(builtin_model())
+    Args:
+        model: Folder of the model; None for the built-in one.
+    """
+
+    def __init__(self, model: str | None = None) -> None:
+        spec = read_model(builtin_model() if model is None else Path(model))
         self._tokenization = Tokenization(spec.tokenizer_file)
         self._limits = TextLimits(spec.max_input_length, truncate=True, direction="right")
         self.real = paragraphs(_COUNT)

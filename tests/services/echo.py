@@ -42,6 +42,8 @@ class EchoBackend:
 
     precision = "float32"
     is_padding_free = False
+    passes_at_once = 1
+    pools = False
 
     def __init__(self) -> None:
         self.gate = threading.Event()

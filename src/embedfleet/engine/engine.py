@@ -70,7 +70,8 @@ class Engine:
         limits = BatchLimits.of(settings.batch_tokens, is_padding_free=model.backend.is_padding_free)
         self._queue = BatchQueue(limits, Cache(settings.cache_mb * 1_000_000, registry), registry)
         self._workers = [
-            Worker(self._queue, model.backend, model.pooler, registry) for _ in range(settings.worker_threads)
+            Worker(self._queue, model.backend, model.pooler, registry)
+            for _ in range(max(settings.worker_threads, model.backend.passes_at_once))
         ]
         self._threads: list[threading.Thread] = []
 

@@ -25,6 +25,8 @@ from embedfleet.system.heap import give_back
 
 log = logging.getLogger(__name__)
 
+_GPU_BATCH_TOKENS = 16_384  # as in TEI
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
@@ -78,6 +80,11 @@ def load_model(settings: EngineSettings) -> LoadedModel:
     give_back()
     if settings.device == "cpu":
         log_memory_need(spec, max(settings.batch_tokens, spec.max_input_length), settings.worker_threads)
+    elif settings.batch_tokens < _GPU_BATCH_TOKENS:
+        log.warning(
+            "passes have up to %d tokens, which suits a CPU: set batch_tokens to %d for a GPU",
+            *(settings.batch_tokens, _GPU_BATCH_TOKENS),
+        )
     return model
 
 

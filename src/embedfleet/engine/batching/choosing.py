@@ -11,6 +11,9 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+_INPUTS = 128
+_FEWEST_TOKENS = 8  # of an input, on average over a full batch
+
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
@@ -24,12 +27,12 @@ class BatchLimits:
 
     tokens: int = 512
     padding: float | None = 0.15
-    inputs: int = 128
+    inputs: int = _INPUTS
 
     @classmethod
     def of(cls, tokens: int, *, is_padding_free: bool) -> "BatchLimits":
-        """The limits for a backend with or without padding."""
-        return cls(tokens, None) if is_padding_free else cls(tokens)
+        """The limits for a backend with or without padding; without, a large pass has room for many short inputs."""
+        return cls(tokens, None, max(_INPUTS, tokens // _FEWEST_TOKENS)) if is_padding_free else cls(tokens)
 
 
 def choose_batch(lengths: Sequence[int], limits: BatchLimits) -> list[int]:

@@ -1,7 +1,7 @@
 """The loop of a worker thread: take batches, compute them, and single out inputs that cannot be computed."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from math import isfinite
 
@@ -104,7 +104,8 @@ class Worker:
 
     def _forward(self, batch: Sequence[Computation]) -> list[tuple[Floats, ...] | None]:
         """Run the model on a batch; returns the outputs of each input, or None where one is not finite."""
-        union = tuple(dict.fromkeys(output.source for item in batch for output in item.outputs))
+        pools = self._backend.pools and not any(item.encoded.skipped for item in batch)
+        union = tuple(dict.fromkeys(_source(output, pools=pools) for item in batch for output in item.outputs))
         given = self._backend.forward(*join([item.encoded for item in batch]), union)
         parts = {output: _parts(output, rows, batch) for output, rows in zip(union, given, strict=True)}
         finite = [True] * len(batch)
@@ -113,23 +114,32 @@ class Worker:
                 if not _is_finite(rows):
                     finite = [one and _is_finite(part) for one, part in zip(finite, parts[output], strict=True)]
         return [
-            self._outputs(item, [parts[output.source][number] for output in item.outputs]) if is_finite else None
+            self._outputs(item, {source: rows[number] for source, rows in parts.items()}, pools=pools)
+            if is_finite
+            else None
             for number, (item, is_finite) in enumerate(zip(batch, finite, strict=True))
         ]
 
-    def _outputs(self, item: Computation, rows: Sequence[Floats]) -> tuple[Floats, ...] | None:
+    def _outputs(self, item: Computation, rows: Mapping[Output, Floats], *, pools: bool) -> tuple[Floats, ...] | None:
         """The outputs of one input; None if its vector is not finite after the layers that follow pooling."""
         with np.errstate(all="ignore"):
-            given = tuple(self._output(item, output, part) for output, part in zip(item.outputs, rows, strict=True))
+            given = tuple(
+                self._output(item, output, rows[_source(output, pools=pools)], pools=pools) for output in item.outputs
+            )
             vectors = [part for output, part in zip(item.outputs, given, strict=True) if output is Output.VECTOR]
             return given if all(map(_is_finite, vectors)) else None
 
-    def _output(self, item: Computation, output: Output, part: Floats) -> Floats:
+    def _output(self, item: Computation, output: Output, part: Floats, *, pools: bool) -> Floats:
         """One output of one input, copied if a view would keep the whole batch in memory for one row."""
         if output is not Output.VECTOR:
             return part if output.is_per_token else part.copy()
         assert self._pooler is not None, "only embedders give vectors"
-        return self._pooler(part, item.encoded.skipped)
+        return self._pooler.finish(part) if pools else self._pooler(part, item.encoded.skipped)
+
+
+def _source(output: Output, *, pools: bool) -> Output:
+    """The backend's output that an output is made of."""
+    return Output.POOLED if pools and output is Output.VECTOR else output.source
 
 
 def _is_finite(rows: Floats) -> bool:

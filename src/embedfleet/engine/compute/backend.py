@@ -13,10 +13,15 @@ class Backend(Protocol):
         precision: Number type of the computation, as ``/info`` names it.
         is_padding_free: Whether sequences of different lengths cost no more in one batch than in separate ones, so that
             batches may mix lengths.
+        passes_at_once: Least number of threads that should call `forward`: 2 for a device that fetches the results of
+            one pass while it computes the next.
+        pools: Whether it has the output `Output.POOLED`, so that it need not return the states of all tokens.
     """
 
     precision: str
     is_padding_free: ClassVar[bool]
+    passes_at_once: int = 1
+    pools: bool = False
 
     def forward(
         self, ids: Integers, types: Integers, lengths: Integers, outputs: tuple[Output, ...]

@@ -60,7 +60,11 @@ class EmbeddingPooler:
         Returns:
             Vector in its own memory, [dimensions].
         """
-        vector = pool(states, self._pooling, skipped)
+        return self.finish(pool(states, self._pooling, skipped))
+
+    def finish(self, pooled: Floats) -> Floats:
+        """Apply the layers after pooling: [hidden] → [dimensions], in memory of its own."""
+        vector = pooled
         for step in self._steps:
             vector = step(vector)
         return vector.copy() if vector.base is not None else vector

@@ -11,11 +11,12 @@ class Output(StrEnum):
     WORDS = "words"  # SPLADE's weight of each vocabulary word (`pooling.splade`), [sequences, vocabulary]
     LEXICAL = "lexical"  # bge-m3's lexical weight of each token, [tokens, 1]
     COLBERT = "colbert"  # bge-m3's ColBERT vector of each token, not normalised, [tokens, dimensions]
+    POOLED = "pooled"  # the pooled states before further layers, of a backend that pools, [sequences, hidden]
     VECTOR = "vector"  # the embedding, not normalised, [dimensions]; `EmbeddingPooler` makes it, not a backend
 
     @property
     def source(self) -> "Output":
-        """The backend's output that this one is made of."""
+        """The output, of a backend that does not pool, that this one is made of."""
         return Output.STATES if self is Output.VECTOR else self
 
     @property

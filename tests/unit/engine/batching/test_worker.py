@@ -99,6 +99,8 @@ class Stumbling:
 
     precision = "float32"
     is_padding_free = False
+    passes_at_once = 1
+    pools = False
 
     def __init__(self, token: int) -> None:
         self._model = OnnxBackend.load(SPEC)

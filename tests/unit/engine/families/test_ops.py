@@ -25,7 +25,12 @@ from embedfleet.engine.families.ops import (
 from embedfleet.engine.files.weights import Weights
 from embedfleet.engine.onnx.ops import OnnxOps
 from embedfleet.engine.onnx.session import OnnxSession
-from embedfleet.engine.torch.ops import TorchOps, TorchWeights
+from embedfleet.engine.torch.grids import exact_length, power_of_two
+from embedfleet.engine.torch.inputs import PassInputs
+from embedfleet.engine.torch.ops import TorchOps
+from embedfleet.engine.torch.pass_shape import PassShape, pack
+from embedfleet.engine.torch.variable_length import ByDefinition
+from embedfleet.engine.torch.weights import TorchWeights
 
 TOLERANCE = 1e-5
 ROWS, HEADS, SIZE = 64, 4, 8
@@ -94,15 +99,34 @@ def run_onnx(weights: Weights, lengths: list[int], ids: np.ndarray, tell: Tell) 
     return rows
 
 
-def run_torch(weights: Weights, lengths: list[int], ids: np.ndarray, tell: Tell) -> np.ndarray:
+def run_torch(
+    weights: Weights, lengths: list[int], ids: np.ndarray, tell: Tell, *, kernel=None, padded=exact_length
+) -> np.ndarray:
     torch.set_num_threads(1)  # as the backend does
-    values = TorchWeights(torch.device("cpu"), torch.float32)
-    ops = TorchOps(values, ids, np.zeros_like(ids), np.array(lengths), 0)
+    shape = PassShape.of(np.array(lengths))
+    numbers = torch.from_numpy(pack(ids, np.zeros_like(ids), np.array(lengths), shape))
+    values, inputs = TorchWeights(torch.device("cpu"), torch.float32), PassInputs.of(numbers, shape, np.array(lengths))
+    ops = TorchOps(values, inputs, 0, kernel=kernel, padded=padded)
     with torch.inference_mode():
         return tell(ops, weights, ops.embed(find(weights, "states"), ops.ids)).numpy()
 
 
-BACKENDS = {"onnx": run_onnx, "torch": run_torch}
+def run_torch_in_grids(weights: Weights, lengths: list[int], ids: np.ndarray, tell: Tell) -> np.ndarray:
+    """As on a GPU where no kernel computes the attention."""
+    return run_torch(weights, lengths, ids, tell, padded=power_of_two)
+
+
+def run_torch_at_once(weights: Weights, lengths: list[int], ids: np.ndarray, tell: Tell) -> np.ndarray:
+    """As on a GPU with a kernel for sequences of any lengths."""
+    return run_torch(weights, lengths, ids, tell, kernel=ByDefinition(), padded=power_of_two)
+
+
+BACKENDS = {
+    "onnx": run_onnx,
+    "torch": run_torch,
+    "torch in grids": run_torch_in_grids,
+    "torch at once": run_torch_at_once,
+}
 
 
 def check(backend, weights, lengths, tell, expected):
@@ -316,7 +340,7 @@ def forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", [name for name in BACKENDS if BACKENDS[name] is not run_torch_at_once])
 @pytest.mark.parametrize("name", ["causal", "window", "alibi", "all at once"])
 def test_attention_never_holds_the_scores_of_all_pairs_of_a_long_text(backend, weights, name):
     attention, tokens = with_bias(ATTENTIONS[name][0], weights, ATTENTIONS[name][1]), 6000

@@ -1,0 +1,1 @@
+"""The check and the speed of the engine on one GPU."""
