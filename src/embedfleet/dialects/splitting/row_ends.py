@@ -7,8 +7,8 @@ returns the index after each answer, or None if the reply is not compact, is inc
 from typing import Final
 
 _CLOSING = ord("]")
-# Letters of null and NaN, as numbers: CPython looks for a byte in bytes twice as fast as for bytes in bytes, for which it
-# first makes a TypeError (`_Py_bytes_contains`).
+# Letters of null and NaN, as numbers: CPython finds a byte in bytes twice as fast as bytes in bytes, because for the
+# latter it first makes a TypeError (`_Py_bytes_contains`).
 _NULL: Final = ord("n")
 _NAN: Final = ord("N")
 # First bytes of a number; only the first number of a reply is checked.
