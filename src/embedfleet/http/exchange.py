@@ -93,6 +93,11 @@ class Exchange:
         return self._connection.peer
 
     @property
+    def date(self) -> bytes:
+        """Line of the ``date`` field, with its CRLF."""
+        return self._connection.date
+
+    @property
     def begun(self) -> bool:
         """Whether the answer's head has been sent."""
         return self._started
