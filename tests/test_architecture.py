@@ -125,6 +125,7 @@ PURE = (
     "engine.api.vertex",
     "engine.batching.choosing",
     "engine.batching.lingering",
+    "engine.batching.pass_times",
     "engine.compute.output_heads",
     "engine.compute.ragged_batch",
     "engine.compute.output",

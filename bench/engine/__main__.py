@@ -1,4 +1,4 @@
-"""``python -m bench.engine [--quick] [--infinity VENV] [--sentence-transformers VENV]``: the engine's speed and memory.
+"""``python -m bench.engine [--quick] [--rival NAME=URL] [--infinity VENV] [--sentence-transformers VENV]``: the engine.
 
 The server has one core, the clients the other. The contestants serve all-MiniLM-L6-v2 in float32 with the same texts
 and take turns round by round. A cell is a number of clients and of texts per request. The last line is one JSON object;
@@ -10,12 +10,17 @@ its ``ratios``:
 - ``of_sgemm_peak_http``: the same over HTTP at the busiest cell, by all of the server's CPU time; the products are
   measured on its core at intervals meanwhile.
 - ``over_plain_ort``: tokens per second over a loop without HTTP in one process (`bench.engine.plain`), worst cell.
+- ``over_padded``: tokens per second over a plain ONNX Runtime session of the ordinary padded graph behind the same HTTP
+  server, with at most 8 texts a batch, worst cell (`bench.engine.padded_server`).
+- ``over_NAME``: the same over a server that runs already, named by ``--rival NAME=URL``. It must serve all-MiniLM-L6-v2
+  on one core, the server's: ``taskset -c 0 text-embeddings-router --model-id FOLDER --port 8080``, for example.
 - ``over_infinity``, ``over_sentence_transformers``: tokens per second over a rival's, worst cell; ``..._mixed``: at 32
   texts of mixed length. Null for a rival that is not installed.
 - ``two_over_one_process``: tokens per second of two engines on two cores over those of one engine on one core.
 - ``second_replica_memory``: memory that a fleet's second engine adds, over the first one's, with weights already packed
   (`bench.engine.memory`); ``second_replica_memory_first_start``: the same if the first has just packed them.
-- ``load_s``: seconds from the start of MiniLM's process to its first answer.
+- ``load_s``: seconds from the start of MiniLM's process to its first answer; ``load_over_imports``: the same over the
+  time of a Python that imports the same libraries and reads the weights, with the weights packed already.
 
 The whole run also loads a folder of bge-m3's shape, 2.2 GB of random weights, and reports seconds and heap memory.
 Each contestant's vectors are compared with those of the plain loop before it is measured.
@@ -38,6 +43,7 @@ from typing import Any
 from bench.engine import cells, figures
 from bench.engine.cells import SERVER_CORE
 from bench.engine.contestants import versions
+from bench.engine.rivals import read_rival, require
 from bench.measuring.paired import ROUNDS, table, told
 from bench.measuring.report import missing, report, say
 from bench.measuring.versions import versions as checkouts
@@ -49,12 +55,13 @@ def main() -> None:
     options = _options()
     if cores() < 2:
         missing("two cores are needed, one for the server and one for the client", "run it on a larger machine")
+    require(options.rival)
     # The plain loop has one thread, as the peak has.
     os.environ |= {"TOKENIZERS_PARALLELISM": "false", "OPENBLAS_NUM_THREADS": "1"}
     if options.before is not None:
         _tell_both(options)
         return
-    rounds, seconds = (1, 2.5) if options.quick else (options.rounds or 5, 6.0)
+    rounds, seconds = (options.rounds or 1, 2.5) if options.quick else (options.rounds or 5, 6.0)
     say("in one process, over the core's peak")
     peak = _child("bench.engine.peak", *(("1.5", "2") if options.quick else ("4", "7")), core=SERVER_CORE)
     say("memory and load")
@@ -63,7 +70,7 @@ def main() -> None:
     from bench.engine import contest  # noqa: PLC0415
 
     venvs = {"infinity": options.infinity, "sentence-transformers": options.sentence_transformers}
-    measured = contest.measure(venvs, _cells(options), rounds, seconds)
+    measured = contest.measure(venvs, options.rival, _cells(options), rounds, seconds)
     say("over HTTP, over the core's peak")
     peak["of_sgemm_peak_http"] = contest.of_peak(figures.busiest(_cells(options)), rounds, seconds)
     say("two engines on two cores, and one on one")
@@ -74,7 +81,9 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="about a minute without rivals")
-    parser.add_argument("--rounds", type=int, help=f"number of rounds; 5 by default, {ROUNDS} with --before")
+    parser.add_argument(
+        "--rounds", type=int, help=f"number of rounds; 5 by default, 1 with --quick, {ROUNDS} with --before"
+    )
     parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="compare our engine with that of this checkout")
     parser.add_argument("--over-http", action="store_true", help="with --before: measure only over HTTP")
     known = [cell.name for cell in cells.WHOLE]
@@ -84,6 +93,14 @@ def _options() -> argparse.Namespace:
         f" with --before {', '.join(cell.name for cell in cells.PAIRED)}"
     )
     parser.add_argument("--cells", nargs="+", choices=known, metavar="CELL", help=cells_help)
+    parser.add_argument(
+        "--rival",
+        metavar="NAME=URL",
+        type=read_rival,
+        action="append",
+        default=[],
+        help="a server that runs already, such as tei=http://127.0.0.1:8080; may be given several times",
+    )
     for name, has in (
         ("infinity", "infinity-emb"),
         ("sentence-transformers", "sentence-transformers, fastapi and uvicorn"),
@@ -97,6 +114,8 @@ def _options() -> argparse.Namespace:
             help=f"a virtual environment with {has}; or ${variable}",
         )
     options = parser.parse_args()
+    if len({server.name for server in options.rival}) < len(options.rival):
+        parser.error("argument --rival: two rivals have the same name")
     for venv in filter(None, (options.infinity, options.sentence_transformers)):
         if not Path(venv, "bin", "python").exists():
             missing(
@@ -156,7 +175,8 @@ def _tell(
     rates = figures.medians(measured)
     for name, row in rates.items():
         say(f"{name:22} " + "  ".join(f"{cell} {rate:.0f}" for cell, rate in row.items()))
-    over = {rival: figures.over(measured, rival) for rival in ("infinity", "sentence_transformers")}
+    rivals = ["infinity", "sentence_transformers", "padded", *(server.name for server in options.rival)]
+    over = {rival: figures.over(measured, rival) for rival in rivals}
     over_plain = {
         cell: round(rate / statistics.median(plain[cell]), 3)
         for cell, rate in rates["engine"].items()
@@ -167,6 +187,7 @@ def _tell(
         "of_sgemm_peak_1024": round(peak["of_sgemm_peak_1024"], 3),
         "of_sgemm_peak_http": round(peak["of_sgemm_peak_http"], 3),
         "over_plain_ort": min(over_plain.values(), default=None),
+        **{f"over_{name}": figures.least(over[name]) for name in rivals[2:]},
         "over_infinity": figures.least(over["infinity"]),
         "over_infinity_mixed": figures.least(over["infinity"], mixed=True),
         "over_sentence_transformers": figures.least(over["sentence_transformers"]),
@@ -175,12 +196,12 @@ def _tell(
         "second_replica_memory": round(memory["minilm"]["next_start_second_replica_memory"], 3),
         "second_replica_memory_first_start": round(memory["minilm"]["first_start_second_replica_memory"], 3),
         "load_s": round(memory["minilm"]["load_s"], 3),
+        "load_over_imports": round(memory["minilm"]["load_over_imports"], 3),
     }
     report(
         ratios=ratios,
         over_plain_ort=over_plain,
-        over_infinity=over["infinity"],
-        over_sentence_transformers=over["sentence_transformers"],
+        **{f"over_{name}": row for name, row in over.items()},
         tokens_per_s={name: {cell: round(rate) for cell, rate in row.items()} for name, row in rates.items()},
         tokens_per_cpu_s=figures.per_cpu_second(measured),
         memory=memory,

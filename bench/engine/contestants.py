@@ -30,13 +30,13 @@ class Server:
 
     Attributes:
         key: Key of the texts in a request: TEI's ``inputs`` or OpenAI's ``input``.
-        pid: Process id.
+        pid: Process id; None for a server that we did not start.
     """
 
     name: str
     url: str
     key: str
-    pid: int
+    pid: int | None
 
     async def vectors(self, texts: Sequence[str]) -> list[list[float]]:
         """Vectors of texts."""
@@ -55,7 +55,10 @@ class Server:
             head = f"POST {parts.path} HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\n"
             writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
             answer = (await reader.readuntil(b"\r\n\r\n")).lower()
-            content = await reader.readexactly(int(answer.partition(b"content-length: ")[2].partition(b"\r")[0]))
+            length = answer.partition(b"content-length: ")[2].partition(b"\r")[0]
+            if not length.isdigit():
+                raise RuntimeError(f"{self.name} answered {answer[:40]!r} without a content-length")
+            content = await reader.readexactly(int(length))
             if not answer.startswith(b"http/1.1 200"):
                 raise RuntimeError(f"{self.name} answered {answer[:40]!r} {content[:200]!r}")
             return content
@@ -66,7 +69,9 @@ class Server:
             writer.close()
 
     def cpu_s(self) -> float:
-        """CPU time of its process so far, in seconds."""
+        """CPU time of its process so far, in seconds; 0 for a server that we did not start."""
+        if self.pid is None:
+            return 0.0
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -83,6 +88,15 @@ def our_engine(core: int, *, model: str = "builtin", source: Path | None = None)
     command = [sys.executable, "-m", "embedfleet", "engine", "--model", model, "--log-level", "warning"]
     command += ["--packed-dir", "packed", "--port"]
     with _running("engine", core, command, path="/embed", key="inputs", source=source) as server:
+        yield server
+
+
+@contextmanager
+def padded_session(core: int) -> Iterator[Server]:
+    """Run a plain ONNX Runtime session of the padded graph behind our HTTP server, with the same files."""
+    command = [sys.executable, "-m", "bench.engine.padded_server", str(builtin_model())]
+    root = Path(__file__).parent.parent.parent
+    with _running("padded", core, command, path="/embed", key="inputs", source=root) as server:
         yield server
 
 

@@ -19,13 +19,17 @@ def medians(rounds: Rounds) -> dict[str, dict[str, float]]:
 
 
 def per_cpu_second(rounds: Rounds) -> dict[str, dict[str, int]]:
-    """Median tokens per second of the server's CPU time, which other processes on its core do not affect."""
+    """Median tokens per second of the server's CPU time, which other processes on its core do not affect.
+
+    Servers whose process is unknown, and so whose CPU time is 0, are left out.
+    """
     return {
         name: {
             cell: round(statistics.median(sum(rate.lengths) / max(rate.cpu_s, 0.01) for rate in rates))
             for cell, rates in cells.items()
         }
         for name, cells in rounds.items()
+        if any(rate.cpu_s for rates in cells.values() for rate in rates)
     }
 
 

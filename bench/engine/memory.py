@@ -14,6 +14,7 @@ and keeps on its heap the memory that this takes; from the next start on all of 
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -26,6 +27,18 @@ from urllib.request import Request, urlopen
 
 _STOP_S = 30.0
 _REST_S = 7.0  # longer than the idle time after which an engine releases its heap
+_IMPORTS = """
+import sys
+import asyncio, click, numpy, onnxruntime, orjson, tokenizers, uvloop
+from pathlib import Path
+from embedfleet.engine.model.builtin import builtin_model
+folder = builtin_model() if sys.argv[1] == "builtin" else Path(sys.argv[1])
+for file in folder.glob("*.safetensors"):
+    with file.open("rb", buffering=0) as stream:
+        space = bytearray(1 << 20)
+        while stream.readinto(space):
+            pass
+"""
 _TEXTS = ["word " * count for count in (1, 2, 4, 8, 16, 32, 64, 128)]
 
 
@@ -97,21 +110,31 @@ def engine(core: int, model: str, packed: str = "") -> Iterator[Engine]:
 
 def look(model: str) -> dict[str, float]:
     """Seconds to the first answer, and megabytes of a single engine and of two engines of a fleet."""
+    imports_s = statistics.median(_imports_s(model) for _ in range(5))
     with engine(0, model) as lone:
         lone.work()
         found = {
             "load_s": lone.load_s,
+            "imports_s": imports_s,
             "pss_mb": lone.kilobytes("Pss") / 1000,
             "heap_mb": lone.kilobytes("Private_Dirty") / 1000,
         }
     with TemporaryDirectory() as packed:
         first = _two(model, packed)
         again = _two(model, packed)
+    found["load_over_imports"] = again["load_s"] / imports_s
     return (
         found
         | {f"first_start_{name}": value for name, value in first.items()}
         | {f"next_start_{name}": value for name, value in again.items()}
     )
+
+
+def _imports_s(model: str) -> float:
+    """Seconds from the start of a Python to its end that imports the libraries and reads the weights, on one core."""
+    started = time.perf_counter()
+    subprocess.run(["taskset", "-c", "0", sys.executable, "-c", _IMPORTS, model], check=True)
+    return time.perf_counter() - started
 
 
 def _two(model: str, packed: str) -> dict[str, float]:

@@ -4,7 +4,7 @@ import json
 import platform
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 
 def say(text: str) -> None:
@@ -31,7 +31,7 @@ def machine() -> dict[str, Any]:
     return {"cpu": cpu, "cores": cores, "python": platform.python_version(), "system": platform.platform()}
 
 
-def missing(what: str, hint: str) -> None:
+def missing(what: str, hint: str) -> NoReturn:
     """Exit with code 2 because something is missing."""
     say(f"error: {what}\n\nhint: {hint}")
     raise SystemExit(2)

@@ -2,9 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from embedfleet.dialects.serving.tei import Direction, Input, Pair
@@ -12,6 +11,8 @@ from embedfleet.engine.batching.batch_queue import BatchQueue
 from embedfleet.engine.batching.cache import Cache, key_of
 from embedfleet.engine.batching.choosing import BatchLimits
 from embedfleet.engine.batching.job import Inference, Job
+from embedfleet.engine.batching.pass_times import PassTimes
+from embedfleet.engine.batching.short_passes import ShortPasses
 from embedfleet.engine.batching.worker import Worker
 from embedfleet.engine.compute.output import Output
 from embedfleet.engine.compute.output_heads import outputs_of
@@ -55,6 +56,8 @@ class Engine:
         is_late_interaction: Whether the model is an embedder that ranks texts by late interaction.
         unweighted_ids: Token ids that bge-m3 gives no lexical weight.
         registry: Metrics of the engine.
+        permits_left: Number of inputs that may still be accepted.
+        latest: Task of the request that arrived last; when it calls `infer`, those that came with it have done so too.
     """
 
     def __init__(self, model: LoadedModel, settings: EngineSettings, registry: Registry) -> None:
@@ -63,16 +66,22 @@ class Engine:
         self.is_late_interaction = settings.task == "rerank" and model.spec.kind == "embedding"
         self.unweighted_ids = model.unweighted_ids
         self.registry = registry
+        self._lengths = registry["te_request_input_length"].histogram()
         self._model = model
         self._tokenization = model.tokenization
-        self._permits = settings.max_concurrent_requests
+        self.latest: asyncio.Task[None] | None = None
+        self.permits_left = settings.max_concurrent_requests
         self._tokenizers = ThreadPoolExecutor(settings.tokenization_workers, thread_name_prefix="tokenize")
         limits = BatchLimits.of(settings.batch_tokens, is_padding_free=model.backend.is_padding_free)
-        self._queue = BatchQueue(limits, Cache(settings.cache_mb * 1_000_000, registry), registry)
+        cache = Cache(settings.cache_mb * 1_000_000, registry)
+        times = PassTimes(settings.worker_threads, waits_for_device=model.backend.passes_at_once > 1)
+        self._queue = BatchQueue(limits, cache, times, registry)
         self._workers = [
             Worker(self._queue, model.backend, model.pooler, registry)
             for _ in range(max(settings.worker_threads, model.backend.passes_at_once))
         ]
+        loop_worker = Worker(self._queue, model.backend, model.pooler, registry)
+        self._short_passes = ShortPasses(self._queue, loop_worker)
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -95,20 +104,9 @@ class Engine:
         """Number of inputs that wait for a forward pass."""
         return len(self._queue)
 
-    @contextmanager
-    def permits(self, inputs: int) -> Iterator[None]:
-        """Hold one permit per input.
-
-        Raises:
-            Overloaded: Fewer permits are left than inputs; none is taken.
-        """
-        if inputs > self._permits:
-            raise Overloaded
-        self._permits -= inputs
-        try:
-            yield
-        finally:
-            self._permits += inputs
+    def permits(self, inputs: int) -> "Permits":
+        """Permits for a request, one per input, to hold in a ``with`` block."""
+        return Permits(self, inputs)
 
     async def encode(
         self,
@@ -125,9 +123,8 @@ class Engine:
             encoded = self._tokenization.encode(inputs, limits, prompt)
         else:
             encoded = await self._in_tokenizer(lambda: self._tokenization.encode(inputs, limits, prompt))
-        lengths = self.registry["te_request_input_length"].histogram()
         for item in encoded:
-            lengths.observe(len(item.ids))
+            self._lengths.observe(len(item.ids))
         return encoded
 
     async def tokenize(
@@ -160,8 +157,13 @@ class Engine:
             errors.Backend: An input cannot be computed, or its output is not finite.
         """
         outputs = outputs or outputs_of(self.spec)
-        job = Job(len(encoded), asyncio.get_running_loop())
-        self._queue.put(job, encoded, [key_of(outputs, item) for item in encoded], outputs)
+        loop = asyncio.get_running_loop()
+        job = Job(len(encoded), loop)
+        if self._queue.put(job, encoded, [key_of(outputs, item) for item in encoded], outputs):
+            if asyncio.current_task() is self.latest:
+                self._short_passes.run()
+            else:
+                self._short_passes.request(loop)
         return await job.done
 
     def check(self) -> None:
@@ -199,6 +201,32 @@ class Engine:
 
     async def _in_tokenizer(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._tokenizers, work)
+
+
+class Permits:
+    """A context that holds permits of an engine; a generator would take three times as long.
+
+    Args:
+        engine: Engine whose permits are held.
+        inputs: Number of permits.
+    """
+
+    def __init__(self, engine: Engine, inputs: int) -> None:
+        self._engine = engine
+        self._inputs = inputs
+
+    def __enter__(self) -> None:
+        """Take the permits.
+
+        Raises:
+            Overloaded: Fewer permits are left; none is taken.
+        """
+        if self._inputs > self._engine.permits_left:
+            raise Overloaded
+        self._engine.permits_left -= self._inputs
+
+    def __exit__(self, *error: object) -> None:
+        self._engine.permits_left += self._inputs
 
 
 def _count_characters(inputs: Sequence[Input | Pair]) -> int:

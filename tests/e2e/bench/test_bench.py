@@ -54,6 +54,13 @@ def test_the_engines_benchmark_holds_two_versions_against_each_other():
     assert all(ratio > 0 for ratio in result["ratios"].values())
 
 
+@pytest.mark.skipif(not shutil.which("wrk"), reason="wrk is not installed")
+def test_the_benchmark_of_what_is_not_the_model_holds_two_versions_against_each_other():
+    result = last_line("bench.engine.overhead", "--before", ROOT, "--quick")
+    assert set(result["figures"]) == {"64_cpu_us", "1_cpu_us", "1_p50_us"}
+    assert all(ratio > 0 for ratio in result["ratios"].values())
+
+
 def test_the_ports_benchmark_counts_who_is_refused_and_who_loses_an_answer():
     runs = last_line("bench.port", "--rate", "20", "--kills", "1", "--reloads", "1", "--every-s", "2")["runs"]
     for seen in runs.values():
@@ -74,6 +81,8 @@ def test_the_engines_benchmark_prints_its_ratios_and_null_for_a_rival_that_is_no
     result = last_line("bench.engine", "--quick")
     assert result["ratios"]["over_plain_ort"] > 0
     assert result["ratios"]["over_infinity"] is None
+    assert set(result["over_padded"]) == {"1x1", "16x1", "4x32"}
+    assert result["ratios"]["load_over_imports"] > 0
     assert set(result["over_plain_ort"]) == {"1x1", "16x1", "4x32"}
 
 

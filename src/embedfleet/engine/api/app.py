@@ -1,6 +1,7 @@
 """The engine's HTTP server: TEI's routes over one `Engine`, with API keys and error replies."""
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import Callable
@@ -33,6 +34,7 @@ from embedfleet.metrics import TEI, Registry
 log = logging.getLogger(__name__)
 
 _PUBLIC = frozenset(route.path for route in ROUTES if route.is_public)
+_GC_THRESHOLDS = (50_000, 20, 20)
 _CHECK_S = 1.0  # interval of an idle engine's checks for writes to its weight files; a busy one checks in every pass
 
 # Types of errors, and the cause under which TEI's te_request_failure counts them (core/src/infer.rs and
@@ -58,7 +60,7 @@ class App:
 
     def __init__(self, engine: Engine, settings: EngineSettings, registry: Registry) -> None:
         self._registry = registry
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._engine = engine
         self._key = b"Bearer " + settings.api_key.encode() if settings.api_key else b""
         handlers = Handlers(engine, settings, registry)
         self._routes: dict[str, dict[str, Handler]] = {}
@@ -81,8 +83,8 @@ class App:
             exchange.respond(401, CORS, b"")
         else:
             task = asyncio.get_running_loop().create_task(self._serve(exchange, handler))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._engine.latest = task
+            # This also keeps the task alive while it waits: the loop itself has only weak references.
             exchange.on_gone = task.cancel  # type: ignore[assignment]  # the result of cancel is ignored here
 
     def _lacks_key(self, exchange: Exchange) -> bool:
@@ -104,7 +106,10 @@ class App:
         except Exception:
             log.exception("%s failed", exchange.path)
             answer = self._failed(exchange.path, Backend("Backend error: internal error, see the engine's log"))
-        exchange.respond(answer.status, [*CORS, *answer.headers], answer.body)
+        if answer.lines:
+            exchange.pass_on(answer.status, exchange.date + answer.lines, answer.body)
+        else:
+            exchange.respond(answer.status, [*CORS, *answer.headers], answer.body)
 
     def _failed(self, path: str, error: ServingError) -> Answer:
         """Count a failed request under its cause, and make its reply."""
@@ -138,6 +143,9 @@ async def serve(settings: EngineSettings, *, ready: Callable[[int], None]) -> No
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         await _listen(server, settings)
         log.info("listening on %s, port %d", settings.host, server.port)
+        # The objects that exist now live on, and those of requests form no cycles: collections would find nothing.
+        gc.freeze()
+        gc.set_threshold(*_GC_THRESHOLDS)
         ready(server.port)
         while not await _within(_CHECK_S, stop):
             engine.check()

@@ -22,6 +22,7 @@ from embedfleet.engine.api.operations import Operations
 from embedfleet.engine.api.vertex import Vertex
 from embedfleet.engine.engine import Engine
 from embedfleet.engine.settings import EngineSettings
+from embedfleet.http.cors import CORS
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON, TEXT, Header
 from embedfleet.log import dropped_lines
@@ -30,16 +31,22 @@ from embedfleet.metrics import Registry
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # making a frozen one takes three times as long, and each request needs one
 class Answer:
-    """A complete HTTP reply."""
+    """A complete HTTP reply.
+
+    Attributes:
+        lines: All fields as bytes, each with its CRLF, in place of ``headers`` and the CORS fields; empty for none.
+    """
 
     status: int
     headers: Sequence[Header]
     body: bytes
+    lines: bytes = b""
 
 
 Handler = Callable[[Exchange], Awaitable[Answer]]
+_COMPUTED = b"".join(b"%b: %b\r\n" % field for field in (*CORS, JSON))
 Computation = Callable[[Fields], Awaitable[tuple[bytes, tei.RequestCost]]]
 """Computes the body of a reply from the fields of a request, and returns it with its cost."""
 
@@ -59,13 +66,7 @@ class Handlers:
         self._registry = registry
         self._operations = Operations(engine, settings)
         self._vertex = Vertex(model_type(engine.spec, late_interaction=engine.is_late_interaction))
-        self._stages = {
-            kind: [
-                [registry[f"te_{of}_{stage}_duration"].histogram() for of in ("request", kind)]
-                for stage in ("tokenization", "queue", "inference")
-            ]
-            for kind in ("embed", "predict")
-        }
+        self._measures = {kind: _Measures(registry, kind) for kind in ("embed", "predict")}
         self._computations: dict[str, Computation] = {
             "embed": self._embed,
             "embed_all": self._embed_all,
@@ -198,23 +199,50 @@ class Handlers:
     async def _measured(
         self, kind: str, inputs: int, batch: bool, work: Awaitable[tuple[T, tei.RequestCost]]
     ) -> tuple[T, tei.RequestCost]:
-        """Await ``work`` and record it in TEI's metrics: request metrics once, input metrics once per input.
+        """Await ``work`` and record it in TEI's metrics."""
+        measures, method = self._measures[kind], "batch" if batch else "single"
+        measures.requests.value(method).inc()
+        started = time.perf_counter()
+        value, cost = await work
+        measures.succeeded(method, inputs, cost, time.perf_counter() - started)
+        return value, cost
+
+
+class _Measures:
+    """TEI's metrics of successful requests of one kind.
+
+    Args:
+        registry: TEI's metrics.
+        kind: Kind of the requests, ``embed`` or ``predict``.
+
+    Attributes:
+        requests: Number of requests received, by method.
+    """
+
+    def __init__(self, registry: Registry, kind: str) -> None:
+        self.requests = registry["te_request_count"]
+        self._successes = registry["te_request_success"]
+        self._inputs = registry[f"te_{kind}_success"].value()
+        self._request_s = registry["te_request_duration"].histogram()
+        self._input_s = registry[f"te_{kind}_duration"].histogram()
+        self._stages = [
+            [registry[f"te_{of}_{stage}_duration"].histogram() for of in ("request", kind)]
+            for stage in ("tokenization", "queue", "inference")
+        ]
+
+    def succeeded(self, method: str, inputs: int, cost: tei.RequestCost, seconds: float) -> None:
+        """Record a request: request metrics once, input metrics once per input.
 
         Each input is recorded with the mean of its request, so that counts and sums equal TEI's.
         """
-        registry, method = self._registry, "batch" if batch else "single"
-        registry["te_request_count"].value(method).inc()
-        started = time.perf_counter()
-        value, cost = await work
-        registry["te_request_success"].value(method).inc()
-        registry[f"te_{kind}_success"].value().inc(inputs)
-        registry["te_request_duration"].histogram().observe(time.perf_counter() - started)
+        self._successes.value(method).inc()
+        self._inputs.inc(inputs)
+        self._request_s.observe(seconds)
         stages = (cost.tokenization_s, cost.queue_s, cost.inference_s)
-        for (of_request, of_input), seconds in zip(self._stages[kind], stages, strict=True):
-            of_request.observe(seconds)
-            of_input.observe(seconds, inputs)
-        registry[f"te_{kind}_duration"].histogram().observe(cost.total_s if inputs == 1 else sum(stages), inputs)
-        return value, cost
+        for (of_request, of_input), taken in zip(self._stages, stages, strict=True):
+            of_request.observe(taken)
+            of_input.observe(taken, inputs)
+        self._input_s.observe(cost.total_s if inputs == 1 else sum(stages), inputs)
 
 
 def _fields(exchange: Exchange, struct: Struct | None) -> Fields:
@@ -226,7 +254,7 @@ def _computing(struct: Struct | None, compute: Computation) -> Handler:
 
     async def answer(exchange: Exchange) -> Answer:
         body, cost = await compute(_fields(exchange, struct))
-        return Answer(200, (JSON, *tei.cost_headers(cost)), body)
+        return Answer(200, (), body, _COMPUTED + tei.cost_lines(cost))
 
     return answer
 

@@ -42,7 +42,7 @@ from embedfleet.model_folder.file_names import COLBERT_LINEAR, SPARSE_LINEAR
 _NO_ROWS = np.zeros((0, 1), dtype=np.float32)  # the output for an input without tokens
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # making a frozen one takes three times as long, and each request needs one
 class _ModelInputs:
     """Inputs for the model.
 
@@ -63,7 +63,7 @@ class _ModelInputs:
     may_be_empty: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # making a frozen one takes three times as long, and each request needs one
 class _Computed:
     """The outputs of a request's inputs, and their cost."""
 
@@ -302,8 +302,8 @@ class Operations:
             tokenized = time.perf_counter()
             inference = await (self._infer_non_empty if given.may_be_empty else self._engine.infer)(encoded, outputs)
         cost = RequestCost(
-            characters=sum(item.characters for item in encoded),
-            tokens=sum(len(item.ids) for item in encoded),
+            characters=sum([item.characters for item in encoded]),
+            tokens=sum([len(item.ids) for item in encoded]),
             total_s=time.perf_counter() - started,
             tokenization_s=tokenized - started,
             queue_s=inference.queue_s,

@@ -16,6 +16,7 @@ from embedfleet.engine.batching.cache import Cache
 from embedfleet.engine.batching.choosing import BatchLimits, choose_batch
 from embedfleet.engine.batching.job import Job
 from embedfleet.engine.batching.lingering import Linger
+from embedfleet.engine.batching.pass_times import PassTimes
 from embedfleet.engine.compute.output import Output
 from embedfleet.engine.text.encoded import Encoded
 from embedfleet.errors import Backend as BackendError
@@ -24,9 +25,9 @@ from embedfleet.metrics import Registry
 STOPPING = "Backend error: the engine is stopping"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # making a frozen one takes three times as long
 class _Waiter:
-    """A job that waits for a computation.
+    """A job that waits for a computation; nothing changes it.
 
     Attributes:
         job: Job of the request.
@@ -67,10 +68,12 @@ class BatchQueue:
     Args:
         limits: Bounds of one batch.
         cache: Cache of outputs; only the holder of the queue's lock uses it.
+        times: Times of passes, which decide whether a batch is left to the event loop.
         registry: Metrics of the engine.
     """
 
-    def __init__(self, limits: BatchLimits, cache: Cache, registry: Registry) -> None:
+    def __init__(self, limits: BatchLimits, cache: Cache, times: PassTimes, registry: Registry) -> None:
+        self.times = times
         self._limits = limits
         self._cache = cache
         self._shared = registry["te_shared_inputs"].value()
@@ -78,12 +81,13 @@ class BatchQueue:
         self._changed = threading.Condition()
         self._waiting: list[Computation] = []
         self._known: dict[bytes, Computation] = {}  # waiting or running
+        self._has_worked = False  # whether a pass has ended since the last call of `await_work`
         self._closing = False
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def put(self, job: Job, inputs: Sequence[Encoded], keys: Sequence[bytes], outputs: tuple[Output, ...]) -> None:
+    def put(self, job: Job, inputs: Sequence[Encoded], keys: Sequence[bytes], outputs: tuple[Output, ...]) -> bool:
         """Queue a job's inputs, and answer those in the cache at once; called in the thread of the job's loop.
 
         Args:
@@ -92,9 +96,14 @@ class BatchQueue:
             keys: Key of each input.
             outputs: Outputs to compute for each input.
 
+        Returns:
+            Whether the caller must call `take_short`, in this or the next turn of its loop: a pass of these inputs may
+            be short, so no worker was woken for it.
+
         Raises:
             errors.Backend: The engine is stopping.
         """
+        may_be_short = self.times.may_be_short(sum([len(item.ids) for item in inputs]))
         now = time.perf_counter()
         with self._changed:
             if self._closing:
@@ -107,14 +116,25 @@ class BatchQueue:
                 else:
                     is_complete = job.answer(index, output)
             self._linger.arrived(now)
-            self._changed.notify(len(self._waiting) - before)
+            added = len(self._waiting) - before
+            if added and not may_be_short:
+                self._changed.notify(added)
         if is_complete:
             job.finish()
+        return may_be_short and added > 0
 
     def await_work(self, seconds: float) -> bool:
-        """Wait up to ``seconds`` for an input; returns whether one is waiting or the queue is closed."""
+        """Wait until an input waits, the queue is closed, or no pass has ended for ``seconds``.
+
+        Returns:
+            Whether an input waits or the queue is closed.
+        """
         with self._changed:
-            return self._changed.wait_for(lambda: bool(self._waiting) or self._closing, seconds)
+            self._has_worked = True
+            while self._has_worked and not self._waiting and not self._closing:
+                self._has_worked = False
+                self._changed.wait(seconds)
+            return bool(self._waiting) or self._closing
 
     def take(self) -> list[Computation]:
         """Wait for the next batch and take it; an empty one means that the queue is closed."""
@@ -129,11 +149,19 @@ class BatchQueue:
                     break
                 else:
                     self._changed.wait(pause_s)
-            chosen = choose_batch([len(item.encoded.ids) for item in self._waiting], self._limits)
-            batch = [self._waiting[index] for index in chosen]
-            taken = set(chosen)
-            self._waiting = [item for index, item in enumerate(self._waiting) if index not in taken]
-        return batch
+            return self._remove(self._choose())
+
+    def take_short(self) -> list[Computation]:
+        """Take the next batch if its pass is short; otherwise wake a worker for it, and return an empty batch."""
+        with self._changed:
+            self._drop_unawaited()
+            if self._closing or not self._waiting:
+                return []
+            chosen = self._choose()
+            if self.times.is_short(sum([len(self._waiting[index].encoded.ids) for index in chosen])):
+                return self._remove(chosen)
+            self._changed.notify(len(self._waiting))
+        return []
 
     def answer(self, computed: Sequence[tuple[Computation, tuple[Floats, ...]]], started: float) -> None:
         """Deliver the outputs of a pass to all jobs that wait for them.
@@ -144,6 +172,7 @@ class BatchQueue:
         """
         ended = time.perf_counter()
         with self._changed:
+            self._has_worked = True
             complete = []
             for computation, output in computed:
                 self._forget(computation)
@@ -171,6 +200,19 @@ class BatchQueue:
             failed = self._fail(left, BackendError(STOPPING))
             self._changed.notify_all()
         _finish(failed)
+
+    def _choose(self) -> list[int]:
+        return choose_batch([len(item.encoded.ids) for item in self._waiting], self._limits)
+
+    def _remove(self, chosen: Sequence[int]) -> list[Computation]:
+        """Take inputs out of those that wait."""
+        batch = [self._waiting[index] for index in chosen]
+        if len(batch) == len(self._waiting):
+            self._waiting = []
+        else:
+            taken = set(chosen)
+            self._waiting = [item for index, item in enumerate(self._waiting) if index not in taken]
+        return batch
 
     def _is_full(self) -> bool:
         """Whether the next batch has no room for another input."""
@@ -211,8 +253,12 @@ class BatchQueue:
 def _finish(jobs: Sequence[Job]) -> None:
     """Finish jobs in the threads of their loops, with one call per loop, since each call wakes the loop's thread."""
     loops: dict[asyncio.AbstractEventLoop, list[Callable[[], None]]] = {}
+    here = threading.get_ident()
     for job in jobs:
-        loops.setdefault(job.loop, []).append(job.finish)
+        if job.thread == here:
+            job.finish()
+        else:
+            loops.setdefault(job.loop, []).append(job.finish)
     for loop, calls in loops.items():
         with suppress(RuntimeError):  # the loop is closed, so no request waits there
             loop.call_soon_threadsafe(_call_all, calls)

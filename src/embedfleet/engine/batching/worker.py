@@ -1,7 +1,7 @@
 """The loop of a worker thread: take batches, compute them, and single out inputs that cannot be computed."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 from math import isfinite
 
@@ -58,9 +58,13 @@ class Worker:
             batch = self._queue.take()
             if not batch:
                 return
-            parts: list[Sequence[Computation]] = [batch]
-            while parts:
-                parts += self._compute(parts.pop())
+            self.work(batch)
+
+    def work(self, batch: Sequence[Computation]) -> None:
+        """Compute a batch, and answer or fail each of its inputs."""
+        parts: list[Sequence[Computation]] = [batch]
+        while parts:
+            parts += self._compute(parts.pop())
 
     def _compute(self, batch: Sequence[Computation]) -> list[Sequence[Computation]]:
         """Run one pass, and answer the inputs that it computed.
@@ -68,11 +72,16 @@ class Worker:
         Returns:
             Parts of the batch to run next. An input fails only if a pass with this input alone fails.
         """
+        tokens = sum([len(item.encoded.ids) for item in batch])
         self._sizes.observe(len(batch))
-        self._tokens.observe(sum(len(item.encoded.ids) for item in batch))
-        started = time.perf_counter()
+        self._tokens.observe(tokens)
+        times = self._queue.times
+        is_measured, started = times.is_due(tokens), time.perf_counter()
         try:
+            spent = time.thread_time() if is_measured else 0.0
             outputs = self._forward(batch)
+            if is_measured:
+                times.measured(tokens, time.thread_time() - spent)
         except BaseException as error:  # noqa: BLE001 - native panics are no Exception, and the thread must go on
             self.has_failed = True
             return self._try_apart(batch, batch, error)
@@ -105,29 +114,32 @@ class Worker:
     def _forward(self, batch: Sequence[Computation]) -> list[tuple[Floats, ...] | None]:
         """Run the model on a batch; returns the outputs of each input, or None where one is not finite."""
         pools = self._backend.pools and not any(item.encoded.skipped for item in batch)
-        union = tuple(dict.fromkeys(_source(output, pools=pools) for item in batch for output in item.outputs))
+        union = _sources(batch, pools=pools)
         given = self._backend.forward(*join([item.encoded for item in batch]), union)
         parts = {output: _parts(output, rows, batch) for output, rows in zip(union, given, strict=True)}
         finite = [True] * len(batch)
-        with np.errstate(all="ignore"):  # sums that are not finite are expected here
+        with np.errstate(all="ignore"):  # numbers that are not finite are expected here
             for output, rows in zip(union, given, strict=True):
                 if not _is_finite(rows):
                     finite = [one and _is_finite(part) for one, part in zip(finite, parts[output], strict=True)]
-        return [
-            self._outputs(item, {source: rows[number] for source, rows in parts.items()}, pools=pools)
-            if is_finite
-            else None
-            for number, (item, is_finite) in enumerate(zip(batch, finite, strict=True))
-        ]
+            return [
+                self._outputs(
+                    item, [parts[_source(output, pools=pools)][number] for output in item.outputs], pools=pools
+                )
+                if is_finite
+                else None
+                for number, (item, is_finite) in enumerate(zip(batch, finite, strict=True))
+            ]
 
-    def _outputs(self, item: Computation, rows: Mapping[Output, Floats], *, pools: bool) -> tuple[Floats, ...] | None:
+    def _outputs(self, item: Computation, rows: Sequence[Floats], *, pools: bool) -> tuple[Floats, ...] | None:
         """The outputs of one input; None if its vector is not finite after the layers that follow pooling."""
-        with np.errstate(all="ignore"):
-            given = tuple(
-                self._output(item, output, rows[_source(output, pools=pools)], pools=pools) for output in item.outputs
-            )
-            vectors = [part for output, part in zip(item.outputs, given, strict=True) if output is Output.VECTOR]
-            return given if all(map(_is_finite, vectors)) else None
+        given = []
+        for output, part in zip(item.outputs, rows, strict=True):
+            made = self._output(item, output, part, pools=pools)
+            if output is Output.VECTOR and not _is_finite(made):
+                return None
+            given.append(made)
+        return tuple(given)
 
     def _output(self, item: Computation, output: Output, part: Floats, *, pools: bool) -> Floats:
         """One output of one input, copied if a view would keep the whole batch in memory for one row."""
@@ -140,6 +152,12 @@ class Worker:
 def _source(output: Output, *, pools: bool) -> Output:
     """The backend's output that an output is made of."""
     return Output.POOLED if pools and output is Output.VECTOR else output.source
+
+
+def _sources(batch: Sequence[Computation], *, pools: bool) -> tuple[Output, ...]:
+    """The backend's outputs that a batch needs."""
+    wanted = {item.outputs: None for item in batch}  # mostly, all inputs have the same outputs
+    return tuple(dict.fromkeys(_source(output, pools=pools) for outputs in wanted for output in outputs))
 
 
 def _is_finite(rows: Floats) -> bool:

@@ -105,7 +105,13 @@ def _normalized(vectors: Floats) -> tuple[Floats, bool]:
     # This is np.linalg.norm without its Python code, which each forward pass evicts from the processor's cache.
     with np.errstate(over="ignore"):
         squares: Floats = np.add.reduce(vectors * vectors, axis=-1, keepdims=True)
-    if not squares.size or (squares.min() > _LEAST_SQUARE and squares.max() < _GREATEST_SQUARE):
+    if squares.size == 1:
+        least = greatest = squares.item()
+    elif squares.size:
+        least, greatest = np.minimum.reduce(squares, axis=None), np.maximum.reduce(squares, axis=None)
+    else:
+        return vectors, False
+    if least > _LEAST_SQUARE and greatest < _GREATEST_SQUARE:
         roots: Floats = np.sqrt(squares)
         rows: Floats = vectors / roots
         return rows, False

@@ -1,5 +1,6 @@
 """Positions and boundaries of concatenated sequences, which backends need besides the token ids."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ def ragged_layout(lengths: Integers) -> RaggedLayout:
         ``uniform``: whether there is only one run, a scalar.
     """
     if len(lengths) == 1:
-        return _single(int(lengths[0]))
+        return _single(int(lengths[0])).copy()
     starts = np.cumsum(lengths) - lengths
     begins = np.flatnonzero(np.diff(lengths, prepend=0))  # no length is 0, so the first sequence begins a run
     counts, run_lengths = np.diff(begins, append=len(lengths)), lengths[begins]
@@ -44,8 +45,9 @@ def ragged_layout(lengths: Integers) -> RaggedLayout:
     }
 
 
+@lru_cache(64)
 def _single(tokens: int) -> RaggedLayout:
-    """Layout of a single sequence, in fewer steps."""
+    """Layout of a single sequence, in fewer steps; all callers share its arrays, so none writes to them."""
     places = np.arange(tokens, dtype=np.int64)
     return {
         "places": places,

@@ -37,7 +37,8 @@ class ForwardPass:
         feeds = ragged_layout(lengths)
         feeds["ids"] = ids
         feeds["types"] = np.minimum(types, self.family.token_types - 1)
-        feeds["positions"] = feeds["places"] + self.family.first_position
+        first, places = self.family.first_position, feeds["places"]
+        feeds["positions"] = places + first if first else places
         names = [self.outputs[output] for output in outputs]
         rows = self.session.run(names, feeds, f"{len(ids)} tokens in {len(lengths)} sequences")
         return tuple(

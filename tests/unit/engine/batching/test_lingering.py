@@ -13,6 +13,7 @@ from embedfleet.engine.batching.cache import Cache
 from embedfleet.engine.batching.choosing import BatchLimits
 from embedfleet.engine.batching.job import Job
 from embedfleet.engine.batching.lingering import Linger
+from embedfleet.engine.batching.pass_times import PassTimes
 from embedfleet.engine.compute.output import Output
 from embedfleet.metrics import TEI, Registry
 from tests.services.echo import TIMEOUT_S, run, sequence
@@ -81,7 +82,10 @@ class Watched(Job):
 
 def test_a_batch_is_taken_once_the_clients_that_always_come_back_are_there():
     registry = Registry(TEI)
-    queue = BatchQueue(BatchLimits(), Cache(0, registry), registry)
+    times = PassTimes(workers=1)
+    for _ in range(20):
+        times.measured(1, 1.0)  # a pass of one input is known to be long, so that a worker runs it
+    queue = BatchQueue(BatchLimits(), Cache(0, registry), times, registry)
     clients = range(4)
 
     async def story():
