@@ -19,6 +19,7 @@ LAYERS = [
     {"probe"},
     {"dialects"},
     {"http"},
+    {"own_code"},
     {"metrics", "log"},
     {"system"},
     {"model_folder"},

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import inspect
 import logging
 import signal
 from collections.abc import Callable
@@ -21,7 +20,6 @@ from embedfleet.gateway.listener import Listener
 from embedfleet.gateway.own_routes import METHODS, OWN_OPERATIONS, READ_ONLY, READS
 from embedfleet.gateway.probing import Probing
 from embedfleet.gateway.proxy import Proxy
-from embedfleet.gateway.requests.intake import Intake
 from embedfleet.gateway.requests.null_defaults import fill_nulls
 from embedfleet.gateway.settings import GatewaySettings
 from embedfleet.http.cors import CORS, PREFLIGHT, allow
@@ -30,6 +28,7 @@ from embedfleet.http.message import JSON, TEXT
 from embedfleet.http.server import Server
 from embedfleet.log import dropped_lines
 from embedfleet.metrics import CONTENT_TYPE, GATEWAY, Registry
+from embedfleet.own_code import is_compiled
 from embedfleet.system.disk_watch import DiskWatch
 from embedfleet.system.kernel_limits import files_for, open_files
 from embedfleet.types import Endpoint, ReplicaLoad, ReplicaReport, ReplicaState
@@ -38,7 +37,7 @@ log = logging.getLogger(__name__)
 
 _GC_THRESHOLDS = (50_000, 20, 20)
 _MODEL_S = 10.0  # seconds between two checks of the file of the pool's model
-_IS_COMPILED = not inspect.isfunction(Intake.handle)  # compiled by scripts/compile
+_UNKNOWN = "its code was not compiled when it was installed"
 
 Own = Callable[[Exchange], None]
 
@@ -53,11 +52,15 @@ class App:
         proxy: Replicas and requests.
         server: Server for the clients.
         probing: Probes of the replicas.
+        is_compiled: Whether this process runs the data path compiled.
+        interpreted_because: Reason why it does not; empty if it does.
     """
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._registry = Registry(GATEWAY)
         self._most_texts = settings.request_texts
+        self.is_compiled = is_compiled()
+        self.interpreted_because = "" if self.is_compiled else settings.interpreted_because or _UNKNOWN
         self.proxy = Proxy(settings, self._registry, self._start_probe)
         self._pass_on = self.proxy.intake.handle
         self.server = Server(self.handle, settings.limits, CORS)
@@ -138,7 +141,9 @@ class App:
             _respond_unhealthy(exchange)
             return
         total = len(self.proxy.dispatcher.replicas)
-        own = {"version": __version__, "replicas": total, "active": len(serving), "compiled": _IS_COMPILED}
+        own = {"version": __version__, "replicas": total, "active": len(serving), "compiled": self.is_compiled}
+        if self.interpreted_because:
+            own["interpreted_because"] = self.interpreted_because
         # Clients split their batches by this number, so it must not exceed what the gateway accepts.
         texts = {"max_client_batch_size": min(self._most_texts, Capabilities.of(info).batch_texts)}
         exchange.respond(200, [JSON, *CORS], orjson.dumps(info | texts | {"gateway": own}))
@@ -178,6 +183,7 @@ async def serve(settings: GatewaySettings, *, ready: Callable[[int], None]) -> N
     if settings.admin_path:
         await admin.server.start(path=settings.admin_path, mode=settings.admin_mode)
     _warn_of_few_files(app.server)
+    log.info("this gateway is %s", f"interpreted: {app.interpreted_because}" if app.interpreted_because else "compiled")
     app.proxy.start()
     restore = partial(app.probing.restore_model_file, asyncio.get_running_loop())
     disk_watch = DiskWatch(restore, _MODEL_S) if settings.model_path else None
