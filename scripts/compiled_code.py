@@ -16,7 +16,6 @@ Steps:
 import argparse
 import ctypes
 import errno
-import fcntl
 import json
 import os
 import platform
@@ -27,16 +26,14 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from scripts.compiled_folders import LINK, ROOT, current, free_name, library, locked, stamp, sweep
 from scripts.compiled_wheel import unpack_fitting
 
-ROOT = Path(__file__).resolve().parent.parent
-LINK = ROOT / ".compiled"
 TOOLS = ROOT / ".venv-compile"
 LOCK = ROOT / "requirements-compile.lock"
 FAILED = ROOT / ".compiled-failed"
@@ -67,67 +64,6 @@ class Interpreted(Exception):
     def __init__(self, reason: str, hint: str, *, is_news: bool = False) -> None:
         super().__init__(reason)
         self.reason, self.hint, self.is_news = reason, hint, is_news
-
-
-def library() -> str:
-    """Return the name of this Python in a stamp, as `source_file` in scripts/environment does."""
-    return f"python{sys.version_info.major}.{sys.version_info.minor}{sys.abiflags}"
-
-
-def stamp() -> str:
-    """Return the stamp of the present source for this Python."""
-    told = subprocess.run([ROOT / "scripts/sources"], capture_output=True, text=True, check=True)
-    return f"{told.stdout.strip()} {library()}"
-
-
-def current(wanted: str) -> Path | None:
-    """Return the folder that `.compiled` leads to if it has this stamp."""
-    with suppress(OSError):
-        folder = LINK.resolve(strict=True)
-        if (folder / "stamp").read_text().strip() == wanted:
-            return folder
-    return None
-
-
-@contextmanager
-def locked() -> Iterator[None]:
-    """Hold the lock of everything that is made here; wait while another process has it."""
-    with (ROOT / ".compiled-lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("another process compiles here: waiting for it", file=sys.stderr, flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def sweep() -> None:
-    """Remove what a killed process left half-made, and earlier folders that no process uses."""
-    for left in ROOT.glob(".compiled-new-*"):
-        shutil.rmtree(left, ignore_errors=True)
-    if LINK.is_dir() and not LINK.is_symlink():  # of an earlier version
-        LINK.rename(_free_name())
-    for folder in ROOT.glob(".compiled-run-*"):
-        if not (LINK.is_symlink() and LINK.resolve() == folder) and not _is_used(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_used(folder: Path) -> bool:
-    try:
-        with (folder / "stamp").open() as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def _free_name() -> Path:
-    number = 1
-    while (folder := ROOT / f".compiled-run-{number}").exists():
-        number += 1
-    return folder
 
 
 def refuse_missing() -> None:
@@ -332,7 +268,7 @@ def _install(site: Path, wanted: str) -> Path:
             f"the compiled modules cannot be imported: {last}", f"{BY_HAND}; please report that", is_news=True
         )
     (site / "stamp").write_text(wanted)
-    folder = _free_name()
+    folder = free_name()
     site.rename(folder)
     link = ROOT / ".compiled-link"
     link.unlink(missing_ok=True)
