@@ -26,5 +26,7 @@ The last line of stdout is one JSON object:
 - ``counts`` over all runs of ours without faults: requests ``sent``, ``failed`` (no 200), ``wrong`` (a 200 with other
   vectors than expected), ``out_of_order``;
 - ``agreement``: figures that the simulator gives for the same requests, over the measured ones;
+- ``gains``, for requests of one kind alone (``--alone``): p50 and p99 of ours over those of nginx with least_conn, the
+  same ratio of a simulated balancer with exact knowledge, and our share of its gain (null if it gains nothing);
 - ``cells``: median figures by workload, load and contestant; ``faults``: one row per fault.
 """

@@ -4,6 +4,7 @@ import argparse
 import shutil
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,17 @@ from bench.measuring.report import missing, report, say
 from bench.measuring.versions import versions
 from bench.mixed import before as before_ours
 from bench.mixed.agreement import agreement
-from bench.mixed.cells import QUICK, WHOLE, Cell, chosen, total_s
+from bench.mixed.cells import ALONE, QUICK, WHOLE, Cell, chosen, total_s
 from bench.mixed.faults import cases, measure
+from bench.mixed.gains import gains
 from bench.mixed.medians import add_counts, median_figures, ratios, throughput
 from bench.mixed.meter import Meter
 from bench.mixed.plots import draw
 from bench.mixed.run import RunPlan, run
-from bench.mixed.tables import agreement_table, cell_table, fault_table
+from bench.mixed.tables import agreement_table, cell_table, fault_table, gain_table
 from embedfleet.load.tally import Objective
 from embedfleet.load.workload import WORKLOADS
-from embedfleet.simulation.replica import PERMITS
+from embedfleet.simulation.batch_cost import BatchCost
 from embedfleet.system.cgroup import cores
 
 _HEADLINE, _SATURATED = "mix 85 %", "mix 120 %"
@@ -37,8 +39,11 @@ def arguments() -> argparse.Namespace:
         prog="python -m bench.mixed", description=package.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="under a minute: the mix at 85 %%, nginx-lc and ours")
+    parser.add_argument("--alone", action="store_true", help="requests of one kind alone, at several loads and costs")
     parser.add_argument("--workload", choices=WORKLOADS, help="run only this workload")
     parser.add_argument("--load", type=float, help="offered tokens divided by the replicas' capacity")
+    parser.add_argument("--batch-ms", type=float, help="fixed time of a replica's batch; with --tokens-per-s")
+    parser.add_argument("--tokens-per-s", type=float, help="throughput of a replica within a batch; with --batch-ms")
     parser.add_argument("--seconds", type=float, help="measured seconds of each run")
     parser.add_argument("--warm-up", type=float, help="seconds before the measured ones")
     parser.add_argument("--seeds", type=int, help="number of runs of each contestant")
@@ -63,12 +68,21 @@ def arguments() -> argparse.Namespace:
     options = parser.parse_args()
     if options.before and not options.faults:
         parser.error("--before goes with --faults")
+    if (options.batch_ms is None) != (options.tokens_per_s is None):
+        parser.error("--batch-ms and --tokens-per-s are the two parts of one cost: give both")
+    if (options.batch_ms or 0) < 0 or (options.tokens_per_s is not None and options.tokens_per_s <= 0):
+        parser.error(f"a batch cannot take {options.batch_ms:g} ms at {options.tokens_per_s:g} tokens per second")
     return options
 
 
 def wanted(options: argparse.Namespace) -> tuple[Cell, ...]:
     """The cells to run."""
-    one = (options.workload, options.load, options.seconds, options.warm_up, options.seeds, options.contestants)
+    if options.alone:
+        return ALONE
+    cost = None
+    if options.batch_ms is not None:
+        cost = BatchCost(options.batch_ms / 1000, 1 / options.tokens_per_s)
+    one = (cost, options.workload, options.load, options.seconds, options.warm_up, options.seeds, options.contestants)
     if all(value is None for value in one):
         return QUICK if options.quick else WHOLE
     names = (options.contestants or "nginx-lc,ours").split(",")
@@ -79,6 +93,7 @@ def wanted(options: argparse.Namespace) -> tuple[Cell, ...]:
         seeds=options.seeds or (1 if options.quick else 3),
         warm_up_s=4.0 if options.warm_up is None else options.warm_up,
         seconds=options.seconds or (16.0 if options.quick else 25.0),
+        cost=cost,
     )
 
 
@@ -94,7 +109,7 @@ def installed(cells: Sequence[Cell]) -> tuple[Cell, ...]:
                 names.append(name)
             else:
                 hints[contestant.program] = contestant.package
-        kept.append(Cell(cell.workload, cell.load, tuple(names), cell.seeds, cell.warm_up_s, cell.seconds))
+        kept.append(replace(cell, contestants=tuple(names)))
     for program, package_name in hints.items():
         say(f"{program} is not installed, its columns are null: {package_name}")
     if not all(cell.contestants for cell in kept):
@@ -119,6 +134,7 @@ def run_cells(cells: Sequence[Cell], options: argparse.Namespace) -> Runs:
                 client_batch=options.client_batch,
                 permits=options.permits,
                 objective=Objective(online_s=options.objective_ms / 1000),
+                cost=cell.cost,
             )
             meter = Meter(plan)
             try:
@@ -193,9 +209,12 @@ def tell(ran: Sequence[Cell], runs: Runs, faults: list[dict[str, Any]], options:
         say("\n" + cell_table(cell, contestants))
     if faults:
         say("\n" + fault_table(faults))
-    agreeing = agreement(ran, cells, permits=options.permits <= PERMITS)
+    agreeing = agreement(ran, cells, permits=options.permits)
     if agreeing:
         say("\nsimulated over measured\n" + agreement_table(agreeing))
+    gained = gains(ran, cells)
+    if gained:
+        say("\nover nginx with least_conn: ours measured, exact knowledge simulated\n" + gain_table(gained))
     if options.plots:
         draw(options.plots, ran, cells)
     ours = [figures for by in runs.values() for name, some in by.items() if name == "ours" for figures in some]
@@ -207,6 +226,7 @@ def tell(ran: Sequence[Cell], runs: Runs, faults: list[dict[str, Any]], options:
         cells=cells,
         faults=faults,
         agreement=agreeing,
+        gains=gained,
         quick=options.quick,
     )
 

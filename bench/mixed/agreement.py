@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bench.fake_tei.cost import measured_cost
 from bench.mixed.cells import Cell
 from bench.simulation.policies import OURS, POLICIES
 from embedfleet.simulation.figures import medians
@@ -17,33 +16,37 @@ REPLICAS = 4
 
 
 def agreement(
-    cells: Sequence[Cell], measured: Mapping[str, Mapping[str, Any]], *, permits: bool
+    cells: Sequence[Cell], measured: Mapping[str, Mapping[str, Any]], *, permits: int
 ) -> list[dict[str, Any]]:
     """Simulated over measured figures, a row for each cell and simulated contestant.
 
     Args:
         cells: Cells that were run.
         measured: Median figures by cell name and contestant.
-        permits: Whether replicas had TEI's 512 permits; otherwise they had no bound.
+        permits: Permits of each replica.
     """
     return [
         {"cell": cell.name, "contestant": name}
-        | {figure: _ratio(simulated.get(figure), found.get(figure)) for figure in FIGURES}
+        | {figure: _ratio(figures.get(figure), found.get(figure)) for figure in FIGURES}
         for cell in cells
-        for name, simulated in _simulated(cell, permits=permits)
+        for name, figures in _simulated(cell, permits=permits)
         if (found := measured.get(cell.name, {}).get(name)) is not None
     ]
 
 
-def _simulated(cell: Cell, *, permits: bool) -> Iterator[tuple[str, Mapping[str, float]]]:
+def _simulated(cell: Cell, *, permits: int) -> Iterator[tuple[str, Mapping[str, float]]]:
     """Simulated medians over the same seeds, by contestant."""
     for name in cell.contestants:
         if name in SIMULATED:
-            twins = [_twin(cell, SIMULATED[name], seed, permits=permits) for seed in cell.seeds]
-            yield name, medians([simulate(twin) for twin in twins])
+            yield name, simulated_with(SIMULATED[name], cell, permits=permits)
 
 
-def _twin(cell: Cell, policy: str, seed: int, *, permits: bool) -> SimCell:
+def simulated_with(policy: str, cell: Cell, *, permits: int | None) -> Mapping[str, float]:
+    """Simulated medians of a policy over the seeds of a cell."""
+    return medians([simulate(_twin(cell, policy, seed, permits=permits)) for seed in cell.seeds])
+
+
+def _twin(cell: Cell, policy: str, seed: int, *, permits: int | None) -> SimCell:
     return SimCell(
         policy=POLICIES[policy],
         workload=cell.workload,
@@ -52,7 +55,7 @@ def _twin(cell: Cell, policy: str, seed: int, *, permits: bool) -> SimCell:
         seconds=cell.warm_up_s + cell.seconds,
         settling=cell.warm_up_s / (cell.warm_up_s + cell.seconds),
         seed=seed,
-        cost=measured_cost(cell.workload),
+        cost=cell.batch_cost,
         permits=permits,
     )
 

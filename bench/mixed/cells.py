@@ -3,7 +3,11 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-ONLINE = ("short", "docs", "rerank")  # workloads without bulk requests
+from bench.fake_tei.cost import measured_cost
+from embedfleet.simulation.batch_cost import BatchCost
+
+SLOW_BATCH = BatchCost(a_s=0.048, b_s=106.8e-6)
+"""A batch cost with 12 ms and 26.7 us per token, four times slower: at that pace the load generator keeps up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +21,7 @@ class Cell:
         seeds: Seeds of the schedules; each contestant gets each schedule.
         warm_up_s: Seconds at the start that are not measured.
         seconds: Measured seconds.
+        cost: Cost of a replica's batch; None for that of the workload (`measured_cost`).
     """
 
     workload: str
@@ -25,11 +30,18 @@ class Cell:
     seeds: tuple[int, ...]
     warm_up_s: float
     seconds: float
+    cost: BatchCost | None = None
 
     @property
     def name(self) -> str:
-        """Name of the cell, such as ``mix 85 %``."""
-        return f"{self.workload} {self.load:.0%}".replace("%", " %")
+        """Name of the cell, such as ``mix 85 %``, with the cost of a batch if it is given."""
+        name = f"{self.workload} {self.load:.0%}".replace("%", " %")
+        return f"{name}, {1000 * self.cost.a_s:g} ms + {1e6 * self.cost.b_s:g} us" if self.cost else name
+
+    @property
+    def batch_cost(self) -> BatchCost:
+        """Cost of a replica's batch."""
+        return self.cost or measured_cost(self.workload)
 
     def runs(self) -> Iterator[tuple[int, str]]:
         """Seed and contestant of each run, interleaved; the order of contestants rotates from seed to seed."""
@@ -61,6 +73,13 @@ WHOLE = (
 )
 """The whole measurement, under half an hour with faults."""
 
+_TWO = ("nginx-lc", "ours")
+ALONE = (
+    *(Cell(kind, load, _TWO, _SEEDS, 3.0, 12.0, SLOW_BATCH) for kind in ("short", "docs") for load in (0.7, 0.85)),
+    *(Cell(kind, 0.7, _TWO, (1, 2, 3), 3.0, 12.0) for kind in ("short", "docs", "title-batches", "rerank")),
+)
+"""Requests of one kind alone, under half an hour."""
+
 
 def chosen(
     *,
@@ -70,9 +89,10 @@ def chosen(
     seeds: int,
     warm_up_s: float,
     seconds: float,
+    cost: BatchCost | None = None,
 ) -> tuple[Cell, ...]:
     """The one cell of a command line."""
-    return (Cell(workload, load, tuple(contestants), tuple(range(1, seeds + 1)), warm_up_s, seconds),)
+    return (Cell(workload, load, tuple(contestants), tuple(range(1, seeds + 1)), warm_up_s, seconds, cost),)
 
 
 def total_s(cells: Sequence[Cell], around_s: float = 4.0) -> float:

@@ -25,6 +25,7 @@ from embedfleet.load.generator import Generator
 from embedfleet.load.plan import PlannedRequest, planned
 from embedfleet.load.tally import Objective, Outcome, summary
 from embedfleet.load.workload import exact_arrivals
+from embedfleet.simulation.batch_cost import BatchCost
 
 DOOR_CORE, LOAD_CORE = 0, 1
 _READY_S = 30.0
@@ -49,6 +50,7 @@ class RunPlan:
         permits: Maximum number of texts that a replica accepts at once.
         retries_refused: Whether refused requests are sent again after Retry-After.
         objective: Latencies up to which an answer is useful.
+        cost: Cost of a replica's batch; None for that of the workload.
     """
 
     contestant: Contestant
@@ -65,16 +67,22 @@ class RunPlan:
     permits: int = 512
     retries_refused: bool = False
     objective: Objective = field(default_factory=Objective)
+    cost: BatchCost | None = None
+
+    @property
+    def batch_cost(self) -> BatchCost:
+        """Cost of a replica's batch."""
+        return self.cost or measured_cost(self.workload)
 
     @property
     def capacity(self) -> float:
         """Tokens per second of all replicas with full batches."""
-        return measured_cost(self.workload).tokens_per_s * self.count
+        return self.batch_cost.tokens_per_s * self.count
 
     def fakes(self) -> FakesPlan:
         """The plan of the replicas."""
         return FakesPlan(
-            cost=measured_cost(self.workload),
+            cost=self.batch_cost,
             client_batch=self.contestant.client_batch if self.client_batch is None else self.client_batch,
             permits=self.permits,
             count=self.count,

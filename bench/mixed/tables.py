@@ -58,6 +58,15 @@ def agreement_table(rows: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def gain_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Ratios to nginx with least_conn of ours and of exact knowledge, and our share of its gain."""
+    keys = ("ours", "exact", "share")
+    return _table(
+        ["cell", "figure", *keys],
+        [[str(row["cell"]), str(row["figure"]), *(_text(row[key]) for key in keys)] for row in rows],
+    )
+
+
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = [

@@ -6,17 +6,30 @@ from dataclasses import dataclass, field, replace
 from bench.simulation.policies import OURS, POLICIES
 from embedfleet.simulation.batch_cost import BatchCost
 from embedfleet.simulation.faults import Fault
+from embedfleet.simulation.replica import PERMITS
 from embedfleet.simulation.simulated_run import Cell
 
 LATENCIES = ("online_p50_ms", "online_p99_ms", "bulk_p50_ms", "bulk_p99_ms")
 RERANK = ("rerank_p50_ms", "rerank_p99_ms")
 RIVALS = ("round_robin", "least_conn", "haproxy_maxconn_4_priority", OURS)
 PARTS = ("ours_without_reserve", "ours_without_priority", "ours_without_splitting")
-SECONDS = {"mix": 200.0, "mixbal": 60.0, "titles": 60.0, "docs": 30.0, "rerank": 60.0, "short": 4.0}
+SECONDS = {
+    "mix": 200.0,
+    "mixbal": 60.0,
+    "titles": 60.0,
+    "title-batches": 60.0,
+    "docs": 30.0,
+    "rerank": 60.0,
+    "short": 4.0,
+}
 """Seconds of arrivals at four replicas: some thousand requests, or enough tokens for 200 s of bulk work."""
 _LEAST_S = 20.0
 _SCALE_LOADS = frozenset({0.5, 0.85})
 _FAULT_S = 120.0
+_ALONE_S = {"short": 6.0, "docs": 50.0, "title-batches": 60.0, "rerank": 60.0}
+_ROOMY = 100_000  # permits: those of TEI would bind before a load of 95 % of short queries
+_SLOW_BATCH = BatchCost(a_s=0.012, b_s=26.7e-6)
+"""The second cost of a batch: four times the default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +116,23 @@ def workloads(plan: Plan) -> Experiment:
     )
 
 
+def alone(plan: Plan) -> Experiment:
+    """Requests of one kind, where a balancer can only choose the replica; two costs of a batch."""
+    cells = {
+        (f"{workload} {_cost_name(cost)} {policy}", f"{load:.0%}"): replace(
+            plan.cell(policy, workload, load=load, cost=cost, permits=_ROOMY),
+            seconds=_ALONE_S[workload],
+            settling=0.2,
+        )
+        for workload in _ALONE_S
+        for cost in (plan.cost, _SLOW_BATCH)
+        for load in (0.3, *plan.loads)
+        for policy in ("least_conn", "exact_knowledge", OURS)
+    }
+    shown = (*LATENCIES[:2], *RERANK, *LATENCIES[2:])
+    return Experiment("alone", "one kind of request alone, 4 replicas with room for any number", cells, shown)
+
+
 def parts(plan: Plan) -> Experiment:
     """The gain from each part of the dispatcher."""
     policies = ("least_conn", "central_split_priority", *PARTS, OURS)
@@ -143,7 +173,7 @@ def faults(plan: Plan) -> Experiment:
 def permits(plan: Plan) -> Experiment:
     """Requests that TEI's permits refuse."""
     cells = {
-        (policy, f"{load:.0%}"): plan.cell(policy, "mix", load=load, permits=True)
+        (policy, f"{load:.0%}"): plan.cell(policy, "mix", load=load, permits=PERMITS)
         for policy in ("round_robin", "least_conn", "least_conn_cut_32", OURS)
         for load in plan.loads
     }
@@ -153,7 +183,7 @@ def permits(plan: Plan) -> Experiment:
 def overload(plan: Plan) -> Experiment:
     """More load than the replicas can serve."""
     cells = {
-        (policy, f"{load:.0%}"): plan.cell(policy, "mix", load=load, permits=True, bounded=True)
+        (policy, f"{load:.0%}"): plan.cell(policy, "mix", load=load, permits=PERMITS, bounded=True)
         for policy in ("round_robin", "least_conn", "least_conn_cut_32", OURS)
         for load in (1.1, 1.5)
     }
@@ -181,10 +211,14 @@ def padded(plan: Plan) -> Experiment:
     return Experiment("padded", "padded, 4 replicas", cells, (*LATENCIES, *RERANK, "useful_of_padded"))
 
 
+def _cost_name(cost: BatchCost) -> str:
+    return f"{1000 * cost.a_s:g} ms + {1e6 * cost.b_s:.3g} us"
+
+
 def _latencies(workload: str) -> Sequence[str]:
     return RERANK if workload == "rerank" else LATENCIES if workload.startswith("mix") else LATENCIES[:2]
 
 
 EXPERIMENTS: Mapping[str, Callable[[Plan], Experiment]] = {
-    make.__name__: make for make in (load, scale, workloads, parts, slow, faults, permits, overload, padded)
+    make.__name__: make for make in (load, scale, workloads, alone, parts, slow, faults, permits, overload, padded)
 }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing_extensions import override
 
 from bench.simulation.central import Central
+from bench.simulation.exact import Exact
 from bench.simulation.haproxy import Haproxy
 from bench.simulation.nginx import Choose, Nginx, least_conn, least_time, random_two, round_robin
 from embedfleet.simulation.policy import FrontDoor, GatewayPolicy, Policy, Stage
@@ -66,6 +67,19 @@ class CentralPolicy(Policy):
         return Central(stage.clock, stage.replicas, stage.ledger, stage.cost)
 
 
+class ExactPolicy(Policy):
+    """The reference with exact knowledge."""
+
+    @property
+    @override
+    def name(self) -> str:
+        return "exact_knowledge"
+
+    @override
+    def front_door(self, stage: Stage) -> FrontDoor:
+        return Exact(stage.clock, stage.replicas, stage.ledger)
+
+
 OURS = "ours"
 POLICIES: dict[str, Policy] = {
     policy.name: policy
@@ -78,6 +92,7 @@ POLICIES: dict[str, Policy] = {
         NginxPolicy(least_conn, 32),
         HaproxyPolicy(4),
         CentralPolicy(),
+        ExactPolicy(),
         GatewayPolicy(),
         GatewayPolicy(reserve=False),
         GatewayPolicy(prefer_online=False),

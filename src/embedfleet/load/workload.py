@@ -88,6 +88,10 @@ def _mixbal(random: random.Random) -> tuple[Kind, tuple[int, ...]]:
     return _short(random) if random.random() >= 0.004 else ("bulk", batch(random))
 
 
+def _title_batches(random: random.Random) -> tuple[Kind, tuple[int, ...]]:
+    return "bulk", batch(random, title)
+
+
 def _rerank(random: random.Random) -> tuple[Kind, tuple[int, ...]]:
     return "rerank", tuple(passage(random) for _ in range(random.randint(50, 100)))
 
@@ -98,6 +102,7 @@ WORKLOADS: dict[str, Draw] = {
     "mix": _mix,  # four queries for each batch of 32 to 512 documents: bulk is 99.9 % of the tokens
     "mixbal": _mixbal,  # one batch in 250 requests: queries are 7 % of the tokens
     "titles": _titles,  # the mix with titles in place of documents
+    "title-batches": _title_batches,  # batches of titles
     "rerank": _rerank,  # 50 to 100 pairs
 }
 

@@ -20,8 +20,6 @@ from embedfleet.simulation.ledger import Ledger
 from embedfleet.simulation.replica import OK, REFUSED, RESET, THROTTLED, SimCall, SimReplica
 
 PROBE_TIMEOUT_S = 10.0
-# Error of the dispatcher's estimate of a text's tokens from its characters, as sigma of the logarithm.
-_ERROR = 0.2
 _PROBE = (1,)
 _LEAST_TIMER_S = 1e-6
 _FAILURES = {RESET: Failure.RESET, REFUSED: Failure.REFUSED}
@@ -61,7 +59,8 @@ class SimGateway:
         ledger: Record of the arrivals' ends.
         limits: Limits of the dispatcher.
         cost: Batch cost of a replica, as a calibration would measure it.
-        batch_texts: Maximum number of texts in one call to a replica.
+        abilities: Limits of each replica, as its ``/info`` would state them.
+        estimate_error: Error of the estimates of a text's tokens, as sigma of the logarithm.
     """
 
     def __init__(
@@ -72,7 +71,8 @@ class SimGateway:
         limits: DispatchLimits,
         *,
         cost: BatchCost,
-        batch_texts: int,
+        abilities: Capabilities,
+        estimate_error: float,
     ) -> None:
         self.dispatcher = Dispatcher(limits)
         self._clock = clock
@@ -81,7 +81,8 @@ class SimGateway:
         self._random = random.Random(11)  # noqa: S311 - errors of estimates, not secrets
         self._calls: dict[tuple[Chunk, Replica], SimCall] = {}
         self._due = inf
-        self._abilities = Capabilities(batch_tokens=cost.batch_tokens, batch_texts=batch_texts)
+        self._abilities = abilities
+        self._error = estimate_error
         self._cost = replica_speed.BatchCost(cost.a_s, cost.b_s)
         self._execute(self.dispatcher.set_members(list(self._replicas), 0.0))
         self._tick()
@@ -110,7 +111,7 @@ class SimGateway:
         )
 
     def _estimates(self, tokens: Sequence[int]) -> list[int]:
-        return [max(1, round(count * self._random.lognormvariate(0, _ERROR))) for count in tokens]
+        return [max(1, round(count * self._random.lognormvariate(0, self._error))) for count in tokens]
 
     def _tick(self) -> None:
         self._execute(self.dispatcher.tick(self._clock.now))

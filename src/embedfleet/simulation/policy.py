@@ -7,18 +7,23 @@ from typing import Protocol
 
 from typing_extensions import override
 
+from embedfleet.gateway.dispatch.capabilities import Capabilities
 from embedfleet.gateway.dispatch.limits import DispatchLimits
 from embedfleet.load.workload import Arrival
 from embedfleet.simulation.batch_cost import BatchCost
 from embedfleet.simulation.clock import Clock
 from embedfleet.simulation.gateway import SimGateway
 from embedfleet.simulation.ledger import Ledger
-from embedfleet.simulation.replica import SimReplica
+from embedfleet.simulation.replica import PERMITS, SimReplica
 
 UNBOUNDED = DispatchLimits(online_queue_s=1e9, bulk_queue_s=1e9, queue_bytes=10**12)
 """Limits without bounds on the queues, as with rivals, for comparisons of the order of work and not of refusals."""
 BOUNDED = DispatchLimits(online_queue_s=1.0, bulk_queue_s=5.0, queue_bytes=10**12)
 """Limits with short queues, for clients that prefer a refusal to a long wait."""
+
+
+ESTIMATE_ERROR = 0.2
+"""Error of the dispatcher's estimate of a text's tokens from its characters, as sigma of the logarithm."""
 
 
 class FrontDoor(Protocol):
@@ -39,6 +44,8 @@ class Stage:
         cost: Cost of a replica's batch.
         limits: Limits of our dispatcher; rivals have none.
         batch_texts: Maximum number of texts in one call of our gateway; rivals, which split nothing, have no limit.
+        permits: Maximum number of texts in progress at a replica, as its ``/info`` would state.
+        estimate_error: Error of our dispatcher's estimates of a text's tokens, as sigma of the logarithm.
     """
 
     clock: Clock
@@ -47,6 +54,8 @@ class Stage:
     cost: BatchCost
     limits: DispatchLimits
     batch_texts: int
+    permits: int = PERMITS
+    estimate_error: float = ESTIMATE_ERROR
 
 
 class Policy(ABC):
@@ -109,6 +118,15 @@ class GatewayPolicy(Policy):
             hedge=self.hedge,
             sort_by_length=stage.cost.padded,
         )
+        abilities = Capabilities(
+            batch_tokens=stage.cost.batch_tokens, batch_texts=stage.batch_texts, permits=stage.permits
+        )
         return SimGateway(
-            stage.clock, stage.replicas, stage.ledger, limits, cost=stage.cost, batch_texts=stage.batch_texts
+            stage.clock,
+            stage.replicas,
+            stage.ledger,
+            limits,
+            cost=stage.cost,
+            abilities=abilities,
+            estimate_error=stage.estimate_error,
         )

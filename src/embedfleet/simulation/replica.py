@@ -91,6 +91,7 @@ class SimReplica:
         self._running: SimBatch | None = None
         self._formed: SimBatch | None = None
         self._stopped_until = self._down_until = self._full_until = 0.0
+        self._coming = 0  # tokens of calls that were sent and have not arrived
         self.tokens = 0
         self.work = 0
 
@@ -98,7 +99,22 @@ class SimReplica:
 
     def send(self, call: SimCall) -> None:
         """Send a client's request, which arrives after the network delay."""
-        self._clock.at(self._clock.now + NETWORK_S, lambda: self._receive(call))
+        self._coming += sum(call.tokens)
+        self._clock.at(self._clock.now + NETWORK_S, lambda: self._arrive(call))
+
+    def seconds_until(self, tokens: int) -> float:
+        """Return the seconds after which a new call of one text would be computed, if nothing else were sent.
+
+        The answer is exact where the queue fits into one batch, nothing is padded, and no fault occurs.
+        """
+        queued = sum(sum(call.tokens[call.started :]) for call in self._queue) + self._coming + tokens
+        seconds = NETWORK_S
+        if self._running is not None:
+            seconds = max(NETWORK_S, self._running.ends_at - self._clock.now)
+            if self._formed is not None:
+                seconds += self._slowness * (self._cost.a_s + self._cost.b_s * self._formed.work)
+        batches = -(-queued // self._cost.batch_tokens)
+        return seconds + self._slowness * (self._cost.a_s * batches + self._cost.b_s * queued)
 
     def cancel(self, call: SimCall) -> None:
         """Close a client's connection; texts that are already in a batch are still computed."""
@@ -135,6 +151,10 @@ class SimReplica:
         self._full_until = self._clock.now + seconds
 
     # computation
+
+    def _arrive(self, call: SimCall) -> None:
+        self._coming -= sum(call.tokens)
+        self._receive(call)
 
     def _receive(self, call: SimCall) -> None:
         now = self._clock.now

@@ -11,7 +11,7 @@ from embedfleet.simulation.clock import Clock
 from embedfleet.simulation.faults import Fault, strike
 from embedfleet.simulation.figures import Figures, summarize
 from embedfleet.simulation.ledger import Ledger
-from embedfleet.simulation.policy import BOUNDED, UNBOUNDED, FrontDoor, Policy, Stage
+from embedfleet.simulation.policy import BOUNDED, ESTIMATE_ERROR, UNBOUNDED, FrontDoor, Policy, Stage
 from embedfleet.simulation.replica import PERMITS, SimReplica
 
 START_S = 0.1
@@ -37,8 +37,9 @@ class Cell:
         cost: Cost of a replica's batch.
         slowness: Factors on the batch times of the first replicas; the factor of the others is 1.
         faults: Faults of the replicas.
-        permits: Whether replicas have TEI's 512 permits with every policy; if False, only with policies that keep TEI's
-            limits.
+        permits: Maximum number of texts in progress at a replica; None for TEI's number with policies that keep TEI's
+            limits, and for no limit with the others.
+        estimate_error: Error of our dispatcher's estimates of a text's tokens, as sigma of the logarithm.
         bounded: Whether the queues of our dispatcher are short (`BOUNDED`).
         ahead: Whether replicas form the next batch while one runs.
         batch_texts: Maximum number of texts in one call of our gateway.
@@ -54,7 +55,8 @@ class Cell:
     cost: BatchCost = field(default_factory=BatchCost)
     slowness: tuple[float, ...] = ()
     faults: tuple[Fault, ...] = ()
-    permits: bool = False
+    permits: int | None = None
+    estimate_error: float = ESTIMATE_ERROR
     bounded: bool = False
     ahead: bool = True
     batch_texts: int = EngineOptions().max_client_batch_size
@@ -96,13 +98,23 @@ class Run:
         self.clock = Clock()
         self.ledger = Ledger()
         self.computed = 0
-        permits = PERMITS if cell.permits or cell.policy.keeps_limits else _NO_LIMIT
+        own_limit = PERMITS if cell.policy.keeps_limits else _NO_LIMIT
+        permits = own_limit if cell.permits is None else cell.permits
         self.replicas = [
             SimReplica(self.clock, cell.cost, slowness=slowness, permits=permits, ahead=cell.ahead)
             for slowness in cell.paces
         ]
         limits = BOUNDED if cell.bounded else UNBOUNDED
-        stage = Stage(self.clock, self.replicas, self.ledger, cell.cost, limits, cell.batch_texts)
+        stage = Stage(
+            self.clock,
+            self.replicas,
+            self.ledger,
+            cell.cost,
+            limits,
+            batch_texts=cell.batch_texts,
+            permits=permits,
+            estimate_error=cell.estimate_error,
+        )
         self.front_door: FrontDoor = cell.policy.front_door(stage)
         self.clock.run(START_S)
 

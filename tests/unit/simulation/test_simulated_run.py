@@ -28,7 +28,7 @@ def test_another_seed_gives_something_else():
 @pytest.mark.parametrize("policy", ["round_robin", "least_conn_cut_32", "haproxy_maxconn_4_priority", "ours"])
 def test_every_arrival_ends_once_under_any_faults(policy):
     faults = (Fault("crash", 2, 3), Fault("stop", 4, 2, replica=1), Fault("throttle", 6, 2, replica=2, every_s=3))
-    cell = Cell(POLICIES[policy], load=0.7, replicas=3, seconds=10, seed=4, faults=faults, permits=True)
+    cell = Cell(POLICIES[policy], load=0.7, replicas=3, seconds=10, seed=4, faults=faults, permits=512)
     asked = cell.arrivals()
     ledger = Run(cell).play(asked)
     assert ledger.latency_s.keys() | ledger.refused.keys() == {arrival.number for arrival in asked}

@@ -2,8 +2,8 @@
 
 `dispatcher` is the state machine. `pool` holds the replicas; `open_requests` holds the requests and tracks where their
 chunks are; `admission` limits the queues. `replica_choice`, `online_sender` and `bulk_sender` decide where a chunk is
-sent; `retries`, `hedges` and `quarantine` decide when it is sent again. All of TEI's calls are idempotent, so each may
-be repeated, within a budget.
+sent, by the prediction of `batch_cycle`; `retries`, `hedges` and `quarantine` decide when it is sent again. All of
+TEI's calls are idempotent, so each may be repeated, within a budget.
 
 =============================  =======================================================================================
 what the replica did           what follows

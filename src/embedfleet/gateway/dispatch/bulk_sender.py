@@ -19,6 +19,7 @@ _REPLICAS_PER_SPARED = 8
 _SMALLEST_SHARE = 0.25  # least share of its tokens to which a chunk shrinks, so that all idle replicas get work
 _REFILL = 1 / 3  # share of a chunk's tokens; while at least that much is unsent, another call is sent
 _STARVED_S = 2.0  # seconds without bulk work at any replica while some waits; then one chunk is sent regardless
+_PACKED_SHARE = 0.25  # waiting bulk tokens, as a share of a batch for each replica, from which calls are packed
 _FULL = 0.95  # share of a batch's tokens: estimates are inexact, and any excess would need a second batch
 
 
@@ -72,11 +73,19 @@ class BulkSender:
         commands: list[Command] = []
         sends: list[Send] | None = None
         while sends is None or any(send.replica.eta(now) <= EARLY_S for send in sends):
-            sends = self._send_round(now, has_online=has_online)
+            sends = self._send_round(now, has_online=has_online, packs=self._packs(has_online=has_online))
             commands += sends
         return commands
 
-    def _send_round(self, now: float, *, has_online: bool) -> list[Send]:
+    def _packs(self, *, has_online: bool) -> bool:
+        """Return whether enough bulk work waits to be sent a batch ahead, so that replicas pack calls into batches.
+
+        A server that forms its next batch while one runs puts only that into it which it has by then. With calls of
+        short texts that come just in time, each call would be a batch of its own.
+        """
+        return not has_online and self._queue.tokens >= _PACKED_SHARE * self._pool.batch_tokens
+
+    def _send_round(self, now: float, *, has_online: bool, packs: bool) -> list[Send]:
         """Fill once each replica that is about to run out of work; after a small chunk it may need another round."""
         self.due = inf
         sends: list[Send] = []
@@ -85,18 +94,26 @@ class BulkSender:
         for number, replica in enumerate(early):
             if not self._queue:
                 break
-            if takes_bulk(replica, self._pool.serving, now, spared=spared):
-                ready = sum(other.eta(now) <= EARLY_S for other in early[number:])
-                sends += self._fill(replica, self._tokens(replica, ready, now, has_online=has_online), now)
-            if replica.free_at > now + EARLY_S:
-                self.due = min(self.due, replica.free_at - EARLY_S)
+            lead_s = EARLY_S + replica.batch_work_s if packs else EARLY_S
+            if takes_bulk(replica, self._pool.serving, now, spared=spared, lead_s=lead_s):
+                ready = sum(other.eta(now) <= lead_s for other in early[number:])
+                tokens = self._tokens(replica, ready, now, has_online=has_online)
+                sends += self._fill(replica, tokens, now, packs=packs)
+            if replica.free_at > now + lead_s:
+                self.due = min(self.due, replica.free_at - lead_s)
         return sends
 
-    def _fill(self, replica: Replica, tokens: int, now: float) -> list[Send]:
+    def _fill(self, replica: Replica, tokens: int, now: float, *, packs: bool) -> list[Send]:
         """Send one replica about ``tokens`` tokens, in several calls if one call holds too few.
 
         The replica batches the calls that wait for it. With one call of 32 short titles at a time, it would spend most
         of its time on the fixed cost of batches.
+
+        Args:
+            replica: Replica that gets the calls.
+            tokens: Tokens to send.
+            now: Time in seconds.
+            packs: Whether the texts of several requests are sent; otherwise only those of the first one.
         """
         sends: list[Send] = []
         left = tokens
@@ -110,7 +127,7 @@ class BulkSender:
             self._requests.send(chunk, replica, now)
             sends.append(Send(chunk, replica))
             left -= chunk.tokens
-            if chunk.texts < replica.abilities.batch_texts or replica.online_chunks:
+            if replica.online_chunks or (chunk.texts < replica.abilities.batch_texts and not packs):
                 break
         return sends
 

@@ -192,6 +192,8 @@ class Dispatcher:
             relayed, and nothing else follows.
         """
         request = chunk.request
+        if request.is_inference and status < _REFUSED:
+            replica.answered(chunk, now)
         sent_at = self._requests.drop(chunk, replica, now)
         replica.heard_at = now
         replica.full_until = 0.0
@@ -207,11 +209,10 @@ class Dispatcher:
             self._pool.mark_alive(replica)
             commands = self._retries.after_status(chunk, replica, status, now)
             return self._then([*commands, *self._call_off(chunk, now)], replica, now)
-        if request.is_inference:
-            if status < _REFUSED:
-                self._learn(chunk, replica, sent_at, now, tokens)
-            else:
-                replica.refusals += 1
+        if request.is_inference and status < _REFUSED:
+            self._learn(chunk, replica, sent_at, now, tokens)
+        elif request.is_inference:
+            replica.refusals += 1
         if chunk is request and not chunk.replica_id and replica.serves:
             self._requests.finish(request)
             if not self._requests.online_queue and not self._requests.bulk_queue:

@@ -32,7 +32,7 @@ class DispatchLimits:
         quarantine_s: Seconds for which a text that killed two replicas is refused, counted from its last request.
         probe_interval_s: Seconds without a sign of life after which an active replica is probed.
         probe_retry_s: First and longest wait between probes of a replica that is not active, in seconds.
-        slow_start_s: Seconds until a replica that serves again has its whole window.
+        slow_start_s: Seconds until a replica that begins to serve beside others has its whole window.
     """
 
     online_queue_s: float = 30.0

@@ -31,6 +31,7 @@ class Pool:
         serving: Replicas that may get work: active, and not kept free for trials.
         batch_texts: Most texts in one request that every serving replica takes.
         body_bytes: Size of the largest body that every serving replica takes.
+        batch_tokens: Tokens of one full batch at each serving replica, or at each of all if none serves.
         tokens_per_s: Combined throughput of the serving replicas, or of all if none serves.
         unserved_since: Time since which no replica has served; infinite while one serves.
     """
@@ -39,8 +40,10 @@ class Pool:
         self.replicas: dict[str, Replica] = {}
         self.serving: tuple[Replica, ...] = ()
         self.batch_texts, self.body_bytes = Capabilities().batch_texts, Capabilities().body_bytes
+        self.batch_tokens = 0
         self.tokens_per_s = 0.0
         self.unserved_since = inf
+        self._served_since = -inf  # time since which at least one replica serves
         self._limits = limits
 
     def silent(self, now: float) -> list[Replica]:
@@ -237,8 +240,17 @@ class Pool:
         if replica.move(ReplicaEvent.GOOD):
             replica.reason = ""
             if not served:
-                replica.since = now
+                replica.since = self._slow_start_of(replica, now)
         replica.widen(now, self._limits.slow_start_s)
+
+    def _slow_start_of(self, replica: Replica, now: float) -> float:
+        """Return the time at which the slow start of a replica that begins to serve begins.
+
+        It is the infinite past where all replicas are new: then none has the work that the slow start would spare it.
+        """
+        if not any(other.serves for other in self.replicas.values() if other is not replica):
+            self._served_since = now
+        return now if now - self._served_since >= self._limits.slow_start_s else -inf
 
     def _is_probe_due(self, replica: Replica, now: float) -> bool:
         if replica.is_probing or replica.is_kept_out:
@@ -255,4 +267,5 @@ class Pool:
             self.unserved_since = inf
         narrowest = self.narrowest
         self.batch_texts, self.body_bytes = narrowest.batch_texts, narrowest.body_bytes
+        self.batch_tokens = sum(replica.abilities.batch_tokens for replica in self._expected)
         self.tokens_per_s = sum(replica.tokens_per_s for replica in self._expected)

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
+from embedfleet.gateway.dispatch.batch_cycle import BatchCycle
 from embedfleet.gateway.dispatch.capabilities import Capabilities
 from embedfleet.gateway.dispatch.replica_speed import Pace
 from embedfleet.gateway.dispatch.request import Chunk
@@ -41,7 +42,7 @@ class Replica:
         full_until: Time until which the replica is sent nothing, after a 429 or for lack of connections, unless it
             answers first.
         heard_at: Time of the last sign of life.
-        since: Time at which the replica began to serve.
+        since: Time at which the replica began to serve beside others; the infinite past if it began together with them.
         next_probe: Time of the next probe; for an active replica, the earliest time.
         probe_delay_s: Wait before the probe after the next one.
         is_probing: Whether a probe is in progress.
@@ -53,7 +54,7 @@ class Replica:
     """
 
     __slots__ = (
-        "abandoned", "abilities", "bulk_chunks", "chunks", "failures", "free_at", "full_until", "good_probes",
+        "abandoned", "abilities", "bulk_chunks", "chunks", "cycle", "failures", "free_at", "full_until", "good_probes",
         "heard_at", "id", "is_isolated", "is_leaving", "is_probing", "lost", "next_probe", "online_chunks", "pace",
         "permits", "probe_delay_s", "reason", "refusals", "sent", "since", "state", "texts", "throttle", "tokens",
         "widest", "window",
@@ -63,6 +64,7 @@ class Replica:
         self.id = name
         self.state = ReplicaState.JOINING
         self.pace = Pace()
+        self.cycle = BatchCycle(self.pace)
         self.chunks: dict[Chunk, float] = {}
         self.tokens = self.texts = self.online_chunks = self.bulk_chunks = 0
         self.free_at = 0.0
@@ -136,9 +138,15 @@ class Replica:
         """Throughput with full batches, in tokens per second."""
         return self.pace.cost.tokens_per_s(self.abilities.batch_tokens) / self.pace.slowness
 
+    @property
+    def batch_work_s(self) -> float:
+        """Predicted seconds of a full batch."""
+        return self.pace.token_s * self.abilities.batch_tokens
+
     def set_abilities(self, abilities: Capabilities) -> None:
         """Set the limits that the replica's ``/info`` states now."""
         self.abilities = abilities
+        self.cycle.batch_tokens = abilities.batch_tokens
         self.permits = max(1, int(_PERMITS * abilities.permits))
         self.widen(0.0, 0.0)
 
@@ -189,6 +197,7 @@ class Replica:
         """Add a chunk that is being sent; return the predicted seconds until its answer."""
         pace = self.pace
         work = pace.token_s * chunk.tokens
+        computed_s = self.cycle.seconds_until(chunk.tokens, now, grows=False)
         if not self.tokens:
             self.free_at = now + work + pace.batch_s
         else:
@@ -200,13 +209,14 @@ class Replica:
             self.online_chunks += 1
         else:
             self.bulk_chunks += 1
+        self.cycle.add(chunk.tokens, now)
         self.chunks[chunk] = now
         self.sent += 1
-        return self.free_at - now
+        return max(self.free_at - now, computed_s)
 
     def lose(self, chunk: Chunk, now: float) -> None:
         """Stop counting a chunk that hangs while others are answered, so that its share of the window is used again."""
-        self._discount(chunk, now)
+        self._discount(chunk, self.chunks[chunk], now)
         self.lost.add(chunk)
 
     def drop(self, chunk: Chunk, now: float) -> float:
@@ -215,10 +225,11 @@ class Replica:
         if chunk in self.lost:
             self.lost.remove(chunk)
         else:
-            self._discount(chunk, now)
+            self._discount(chunk, sent_at, now)
         return sent_at
 
-    def _discount(self, chunk: Chunk, now: float) -> None:
+    def _discount(self, chunk: Chunk, sent_at: float, now: float) -> None:
+        self.cycle.take_off(chunk.tokens, sent_at, now)
         self.tokens -= chunk.tokens
         self.texts -= chunk.texts
         if chunk.is_online:
@@ -232,10 +243,16 @@ class Replica:
         if not now < self.free_at <= whole:
             self.free_at = whole
 
+    def answered(self, chunk: Chunk, now: float) -> None:
+        """Note that a chunk was computed, before it is dropped: its batch has ended."""
+        left = ((sent_at, other.tokens) for other, sent_at in self.chunks.items() if other not in self.lost)
+        self.cycle.answer(self.chunks[chunk], now, left)
+
     def shift_time(self, seconds: float) -> None:
         """Shift all times forward by a period in which the gateway read nothing."""
         self.heard_at += seconds
         self.free_at += seconds
+        self.cycle.shift_time(seconds)
         self.chunks = {chunk: sent_at + seconds for chunk, sent_at in self.chunks.items()}
 
     # silence

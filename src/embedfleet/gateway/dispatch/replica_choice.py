@@ -33,9 +33,7 @@ def place_online(replicas: Sequence[Replica], chunk: Chunk, now: float) -> Repli
     for replica in replicas:
         if not replica.can_take(tokens, texts, now):
             continue
-        done = replica.pace.token_s * tokens
-        if replica.tokens:
-            done += replica.eta(now)
+        done = replica.cycle.seconds_until(tokens, now)
         steps = int(done / _STEP_S)
         if best is None or steps < least or (steps == least and _is_less_used(replica, best)):
             best, least = replica, steps
@@ -46,7 +44,9 @@ def _is_less_used(one: Replica, other: Replica) -> bool:
     return one.tokens < other.tokens or (one.tokens == other.tokens and one.sent < other.sent)
 
 
-def takes_bulk(replica: Replica, others: Iterable[Replica], now: float, *, spared: int) -> bool:
+def takes_bulk(
+    replica: Replica, others: Iterable[Replica], now: float, *, spared: int, lead_s: float = EARLY_S
+) -> bool:
     """Return whether bulk work should be sent to a replica now.
 
     It should not while the replica has work of both classes, because its online work would wait for one more chunk; and
@@ -57,7 +57,8 @@ def takes_bulk(replica: Replica, others: Iterable[Replica], now: float, *, spare
         others: Replicas that serve.
         now: Time in seconds.
         spared: Number of replicas to keep free of bulk work.
+        lead_s: Seconds before the replica runs out of work at which it gets more.
     """
-    if not replica.is_available(now) or replica.eta(now) > EARLY_S or (replica.bulk_chunks and replica.online_chunks):
+    if not replica.is_available(now) or replica.eta(now) > lead_s or (replica.bulk_chunks and replica.online_chunks):
         return False
     return not spared or sum(not other.bulk_chunks for other in others if other is not replica) >= spared

@@ -52,3 +52,37 @@ def test_online_work_waits_rather_than_overfill_a_window():
     full.take(request(full.window - 10), NOW)
     assert place_online([full], request(20), NOW) is None
     assert place_online([active("empty")], request(10**6), NOW) is not None
+
+
+def test_a_batch_that_is_nearly_done_counts_for_what_is_left_of_it():
+    """Counted by its unanswered tokens alone, the nearly idle replica looked busier than the one that just began."""
+    ending, beginning = active("ending"), active("beginning")
+    ending.take(request(4000), NOW)
+    now = NOW + 4000 * ending.pace.token_s
+    beginning.take(request(2000), now)
+    assert place_online([beginning, ending], request(20), now) is ending
+
+
+def test_an_answer_tells_that_the_next_batch_has_begun():
+    replica = active("r")
+    first, second, third = request(1000), request(2000), request(500)
+    for number, chunk in enumerate((first, second, third)):
+        replica.take(chunk, NOW + number / 1000)
+    cycle = replica.cycle
+    assert (cycle.running, cycle.formed, cycle.queued) == (1000, 2000, 500)
+    replica.answered(first, NOW + 0.01)
+    replica.drop(first, NOW + 0.01)
+    assert (cycle.running, cycle.formed, cycle.queued) == (2000, 500, 0)
+
+
+def test_the_work_behind_a_failed_batch_is_still_counted():
+    replica = active("r")
+    first, second = request(1000), request(2000)
+    replica.take(first, NOW)
+    replica.take(second, NOW + 0.001)
+    replica.drop(first, NOW + 0.01)  # it failed
+    assert replica.cycle.running == 2000
+    replica.lose(second, NOW + 0.02)
+    assert replica.cycle.running == 0
+    replica.drop(second, NOW + 0.03)
+    assert (replica.cycle.running, replica.cycle.formed, replica.cycle.queued) == (0, 0, 0)

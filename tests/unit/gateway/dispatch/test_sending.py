@@ -214,7 +214,8 @@ def test_a_status_is_not_relayed_while_the_other_replicas_are_ejected(status):
 def test_a_waiting_request_is_refused_after_a_long_outage_and_not_after_a_long_wait():
     made = fleet(1, no_replica_s=30.0)
     (running,) = ask(made, [900] * 30, online=False)
-    ask(made, [900] * 30, online=False)
+    for _ in range(2):  # more than is sent a batch ahead
+        ask(made, [900] * 30, online=False)
     made.tick(NOW + 40)
     made.answered(running.chunk, running.replica, 200, NOW + 40)
     made.distrust("0", "moved")
@@ -358,3 +359,38 @@ def test_a_suspect_replica_without_work_is_probed_and_serves_again():
     assert Probe(silent) in commands
     made.probed(silent.id, "", NOW + 2)
     assert silent.state is ReplicaState.ACTIVE
+
+
+def test_bulk_work_alone_is_sent_a_batch_ahead_in_calls_of_several_requests():
+    """Sent just in time, each call of short texts was a batch of its own at a replica that forms batches ahead."""
+    made = fleet(1)
+    ask(made, [40] * 400, online=False)
+    held = made.replicas["0"].tokens
+    sent = [one for _ in range(4) for one in ask(made, [40] * 100, online=False)]
+    assert len({send.chunk.request for send in sent}) == 2
+    assert made.replicas["0"].tokens >= held + 4000
+
+
+def test_bulk_work_makes_way_for_online_work_and_is_sent_just_in_time():
+    made = fleet(1)
+    ask(made, [20])
+    ask(made, [40] * 400, online=False)
+    held = made.replicas["0"].tokens
+    assert [one for _ in range(4) for one in ask(made, [40] * 100, online=False)] == []
+    assert made.replicas["0"].tokens == held
+
+
+def test_a_replica_that_joins_others_starts_slowly_and_a_new_fleet_does_not():
+    """With a whole fleet in slow start, a load of 95 % built a queue in 10 s that took minutes to shrink."""
+    made = Dispatcher(DispatchLimits())
+    made.set_members(["0", "1"], NOW)
+    for at, name in ((NOW, "0"), (NOW + 5, "1")):
+        made.probed(name, "", at, Capabilities())
+    assert [replica.window for replica in made.replicas.values()] == [made.replicas["0"].widest] * 2
+    later = NOW + 5 + made.limits.slow_start_s
+    made.set_members(["0", "1", "2"], later)
+    made.probed("2", "", later, Capabilities())
+    joined = made.replicas["2"]
+    assert joined.window < joined.widest
+    made.tick(later + made.limits.slow_start_s)
+    assert joined.window == joined.widest
