@@ -164,10 +164,6 @@ elif [ -n "$(others)" ] && try_lock; then
 fi
 unlock
 
-if [ -e .compiled ] && [ "$(cat .compiled/stamp 2>/dev/null)" != "$(scripts/sources)" ]; then
-    say "the source has changed since scripts/compile: it runs interpreted until that is run again"
-fi
-
 case "${1:-}" in
     "" | -*) ;;
     *)
@@ -190,6 +186,31 @@ if [ -e requirements-docker.lock ] && [ ! -e "$venv/stamp-docker" ] && needs_doc
         install_docker "$venv"
     fi
     unlock
+fi
+
+# Succeeds if the settings let gateways be compiled, and one of them is a process.
+needs_compiler() {
+    scripts/start up --needs-compiler "$@" > /dev/null 2>&1 || [ $? -ne 10 ] || return 0
+    return 1
+}
+
+# Takes compiled code of a wheel, or fetches the compiler with which the fleet compiles in the background.
+prepare_compiled() {
+    "$venv/bin/python" -m scripts.compiled_code prepare > /dev/null || [ $? -ne 10 ] || {
+        needs_compiler "$@" || return 0
+        say "fetching the compiler for the gateway (once, some seconds)"
+        ! fetch_compiler "$venv" 2> /dev/null || return 0
+        rm -rf .venv-compile
+        say "it cannot be had from here, so gateways run interpreted and take more CPU time; scripts/compile tries again"
+        printf '%s' "$(scripts/sources) $library" > .compiled-unfetched
+    }
+}
+if works "$venv" && ! has_compiled; then
+    python="$venv/bin/python"
+    if try_lock; then  # else this folder is read-only, or another run.sh does it
+        prepare_compiled "$@"
+        unlock
+    fi
 fi
 
 exec scripts/start up "$@"

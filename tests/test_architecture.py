@@ -19,6 +19,7 @@ LAYERS = [
     {"probe"},
     {"dialects"},
     {"http"},
+    {"own_code"},
     {"metrics", "log"},
     {"system"},
     {"model_folder"},
@@ -38,7 +39,7 @@ SUB_LAYERS = {
     ],
     "gateway": [
         {"app"},
-        {"admin", "probing"},
+        {"admin", "probing", "entrance"},
         {"proxy"},
         {"cache"},
         {"requests"},

@@ -228,16 +228,18 @@ class Value:
 class _Histogram:
     """A histogram: a count per bucket, and a sum."""
 
-    __slots__ = ("_bounds", "_counts", "_sum")
+    __slots__ = ("_bounds", "_counts", "_least", "_sum")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self._bounds = bounds
+        self._least = bounds[0]
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
 
     def observe(self, value: float, times: int = 1) -> None:
         """Count a value a number of times, in the first bucket whose bound is not below it."""
-        self._counts[bisect_left(self._bounds, value)] += times
+        # The wait for a replica is mostly in the first bucket, and a comparison costs a tenth of a search.
+        self._counts[0 if value <= self._least else bisect_left(self._bounds, value)] += times
         self._sum += value * times
 
     @property

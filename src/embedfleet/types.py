@@ -7,6 +7,9 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
 
+CODE_HEADER = "x-embedfleet-code"
+"""Header of a gateway's list of replicas: "compiled" or "interpreted"."""
+
 URL_HINT = "write http://host:port"
 """Hint for a URL that `url_fault` finds invalid."""
 

@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--ready-fd", type=int, default=0)
     parser.add_argument("--preferred-port", type=int, default=0)
     parser.add_argument("--admin", default="")
+    parser.add_argument("--interpreted-because", default="")
     arguments = parser.parse_args()
     end_with(arguments.parent_pid)
     print(f"{arguments.mode} was started", flush=True)

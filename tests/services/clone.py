@@ -16,6 +16,8 @@ import os, sys
 from pathlib import Path
 if "--needs-docker" in sys.argv:
     sys.exit(int(os.environ.get("NEEDS", "0")))
+if "--needs-compiler" in sys.argv:
+    sys.exit(int(os.environ.get("NEEDS_COMPILER", "10")))
 print(sys.argv[1:], sys.prefix, flush=True)
 if "--serve" in sys.argv:
     from embedfleet.cli.environment import keep_environment
@@ -50,6 +52,8 @@ class Clone:
         (self.folder / "scripts").mkdir()
         for name in ("sources", "compile", "start", "environment"):
             shutil.copy(ROOT / "scripts" / name, self.folder / "scripts")
+        for file in (ROOT / "scripts").glob("compile*.py"):
+            shutil.copy(file, self.folder / "scripts")
         (self.folder / "requirements.lock").write_text("# nothing\n")
         for package in ("embedfleet", "embedfleet/cli"):
             (self.folder / "src" / package).mkdir(parents=True)
@@ -96,6 +100,10 @@ class Clone:
             text=True,
             start_new_session=True,
         )
+
+    def execute(self, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run any command in the clone's folder."""
+        return self._run(list(command), self.folder, env)
 
     def becomes(self, result: subprocess.CompletedProcess[str], *arguments: str) -> bool:
         """Whether run.sh called the package with these arguments in its environment."""

@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+from embedfleet.control.drivers.code_path import CodePath
 from embedfleet.control.drivers.listeners import Listeners
 from embedfleet.control.drivers.process import ProcessDriver
 from embedfleet.control.host.log_files import LogFiles
@@ -15,7 +16,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def make_driver(logs: Path) -> ProcessDriver:
-    return ProcessDriver(LogFiles(logs), ROOT, dict(os.environ), Listeners({}), COMMAND)
+    return ProcessDriver(LogFiles(logs), ROOT, CodePath(os.environ, None), Listeners({}), COMMAND)
 
 
 def spec(mode: str) -> ProcessSpec:

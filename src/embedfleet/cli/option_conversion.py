@@ -49,6 +49,7 @@ def gateway_settings(
     payload_limit_bytes: int = 2_000_000,
     drain_s: float = 0.0,
     stop_grace_s: float = 30.0,
+    interpreted_because: str = "",
 ) -> GatewaySettings:
     """Make the settings of one gateway.
 
@@ -76,6 +77,7 @@ def gateway_settings(
         access_log=options.access_log,
         drain_s=drain_s,
         stop_grace_s=stop_grace_s,
+        interpreted_because=interpreted_because,
         limits=_http_limits(options, payload_limit_bytes),
         dispatch=_dispatch_limits(options),
     )

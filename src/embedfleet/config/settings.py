@@ -191,6 +191,11 @@ class FleetOptions:
     state_dir: str = option(
         ".embedfleet", "folder of the fleet's logs and state, by which `status`, `down` and other verbs find the fleet"
     )
+    compile: Literal["auto", "off"] = option(
+        "auto",
+        "auto lets gateways that are processes run compiled: where run.sh found a C compiler, `up` compiles them in the"
+        " background and then replaces them; off runs them interpreted",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = option("info", "lowest severity to log")
     log_format: Literal["text", "json"] = option("text", "format of log lines")
     ready_timeout_s: float = option(300.0, "longest wait of `up` until every replica serves, in seconds", minimum=1)

@@ -48,16 +48,40 @@ class ProcessStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class CodeStatus:
+    """What the gateways of a fleet that are processes run when they start.
+
+    Attributes:
+        state: "compiled", "compiling" or "interpreted".
+        reason: Reason why it is not compiled; empty if it is.
+        hint: What to do; empty for nothing.
+    """
+
+    state: str
+    reason: str = ""
+    hint: str = ""
+
+    @property
+    def text(self) -> str:
+        """The same as one line; empty if the code is compiled."""
+        if self.state == "compiled":
+            return ""
+        return f"gateways run interpreted: {self.reason}" + (f" ({self.hint})" if self.hint else "")
+
+
+@dataclass(frozen=True, slots=True)
 class BalancerStatus:
     """The status of a service's balancer.
 
     Attributes:
         process: Its process.
         reason: Reason why it does not answer; empty if it does; None if no fleet watches it.
+        code: "compiled" or "interpreted"; empty for nginx, and if unknown.
     """
 
     process: ProcessStatus
     reason: str | None = None
+    code: str = ""
 
     @property
     def answers(self) -> bool:
@@ -66,12 +90,13 @@ class BalancerStatus:
 
     def to_json(self) -> dict[str, Any]:
         """Return the balancer as a row."""
-        return asdict(self.process) | ({} if self.reason is None else {"reason": self.reason})
+        code = {"code": self.code} if self.code else {}
+        return asdict(self.process) | ({} if self.reason is None else {"reason": self.reason}) | code
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> "BalancerStatus":
         """Read a balancer from a row."""
-        return cls(ProcessStatus.from_json(row), row.get("reason"))
+        return cls(ProcessStatus.from_json(row), row.get("reason"), row.get("code", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,12 +186,14 @@ class FleetStatus:
         is_ready: Whether the start is over and every service is whole; None without a supervisor.
         pss_bytes: Memory of the supervisor, in bytes.
         services: Its services.
+        code: What its gateways run; None if none is a process.
     """
 
     pid: int | None
     is_ready: bool | None
     pss_bytes: int
     services: tuple[ServiceStatus, ...]
+    code: CodeStatus | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -186,11 +213,13 @@ class FleetStatus:
     def to_json(self) -> dict[str, Any]:
         """Return the fleet as a JSON object."""
         ready = {} if self.is_ready is None else {"ready": self.is_ready}
-        own = {"pid": self.pid} | ready | {"pss_bytes": self.pss_bytes}
+        own: dict[str, Any] = {"pid": self.pid} | ready | {"pss_bytes": self.pss_bytes}
+        own |= {} if self.code is None else {"code": asdict(self.code)}
         return own | {"services": [service.to_json() for service in self.services]}
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> "FleetStatus":
         """Read a fleet from a JSON object."""
         services = tuple(ServiceStatus.from_json(each) for each in row["services"])
-        return cls(row["pid"], row.get("ready"), row["pss_bytes"], services)
+        code = CodeStatus(**row["code"]) if "code" in row else None
+        return cls(row["pid"], row.get("ready"), row["pss_bytes"], services, code)

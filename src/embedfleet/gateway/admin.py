@@ -12,6 +12,8 @@ from embedfleet.gateway.proxy import Proxy
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON, TEXT, Limits
 from embedfleet.http.server import Server
+from embedfleet.own_code import is_compiled
+from embedfleet.types import CODE_HEADER
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +55,7 @@ class Admin:
         self._proxy = proxy
         self._orders = orders
         self._status = status
+        self._headers = [JSON, (CODE_HEADER.encode(), b"compiled" if is_compiled() else b"interpreted")]
         self.server = Server(self.handle, Limits(connections=_CONNECTIONS))
 
     def handle(self, exchange: Exchange) -> None:
@@ -98,7 +101,7 @@ class Admin:
 
     def _members(self, exchange: Exchange) -> None:
         if exchange.method == b"GET":
-            exchange.respond(200, [JSON], orjson.dumps(self._status()))
+            exchange.respond(200, self._headers, orjson.dumps(self._status()))
         elif exchange.method == b"PUT":
             self._put(exchange)
         else:

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import inspect
 import logging
 import signal
 from collections.abc import Callable
@@ -18,19 +17,19 @@ from embedfleet.errors import Unhealthy
 from embedfleet.gateway.admin import Admin, restore_replicas
 from embedfleet.gateway.cache.answer_keeper import AnswerKeeper
 from embedfleet.gateway.dispatch.capabilities import Capabilities
+from embedfleet.gateway.entrance import Entrance, Own
 from embedfleet.gateway.listener import Listener
-from embedfleet.gateway.own_routes import METHODS, OWN_OPERATIONS, READ_ONLY, READS
+from embedfleet.gateway.own_routes import OWN_OPERATIONS
 from embedfleet.gateway.probing import Probing
 from embedfleet.gateway.proxy import Proxy
-from embedfleet.gateway.requests.intake import Intake
-from embedfleet.gateway.requests.null_defaults import fill_nulls
 from embedfleet.gateway.settings import GatewaySettings
-from embedfleet.http.cors import CORS, PREFLIGHT, allow
+from embedfleet.http.cors import CORS
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON, TEXT
 from embedfleet.http.server import Server
 from embedfleet.log import dropped_lines
 from embedfleet.metrics import CONTENT_TYPE, GATEWAY, Registry
+from embedfleet.own_code import is_compiled
 from embedfleet.system.disk_watch import DiskWatch
 from embedfleet.system.kernel_limits import files_for, open_files
 from embedfleet.types import Endpoint, ReplicaLoad, ReplicaReport, ReplicaState
@@ -39,14 +38,11 @@ log = logging.getLogger(__name__)
 
 _GC_THRESHOLDS = (50_000, 20, 20)
 _MODEL_S = 10.0  # seconds between two checks of the file of the pool's model
-_QUERY = ord("?")
-_IS_COMPILED = not inspect.isfunction(Intake.handle)  # compiled by scripts/compile
-
-Own = Callable[[Exchange], None]
+_UNKNOWN = "its code was not compiled when it was installed"
 
 
 class App:
-    """Answers the gateway's own routes, and passes everything else to the replicas.
+    """The replicas, the server for clients, and the answers of the gateway's own routes.
 
     Args:
         settings: Settings of the gateway.
@@ -56,14 +52,16 @@ class App:
         server: Server for the clients.
         probing: Probes of the replicas.
         keeper: Keeper of the cache over restarts; None if it is not kept.
+        is_compiled: Whether this process runs the data path compiled.
+        interpreted_because: Reason why it does not; empty if it does.
     """
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._registry = Registry(GATEWAY)
         self._most_texts = settings.request_texts
+        self.is_compiled = is_compiled()
+        self.interpreted_because = "" if self.is_compiled else settings.interpreted_because or _UNKNOWN
         self.proxy = Proxy(settings, self._registry, self._start_probe)
-        self._pass_on = self.proxy.intake.handle if self.proxy.cache is None else self.proxy.cache.handle
-        self.server = Server(self.handle, settings.limits, CORS)
         self.probing = Probing(settings, self.proxy, lambda: self.server.retiring)
         cache, path = self.proxy.cache, settings.cache_path
         self.keeper = (
@@ -80,24 +78,9 @@ class App:
             "metrics": self._metrics,
             "info": self._info,
         }
-        self._own = {path: answers[operation] for path, operation in OWN_OPERATIONS.items()}
-
-    def handle(self, exchange: Exchange) -> None:
-        """Answer a client's request, or pass it to a replica."""
-        target = exchange.target
-        path = target if _QUERY not in target else target.partition(b"?")[0]
-        if exchange.head.method == b"POST" and path not in READ_ONLY:
-            if exchange.body.find(b"null") >= 0:  # cheaper than `in`, which makes a TypeError first
-                exchange.body = fill_nulls(exchange.body)
-            self._pass_on(exchange)
-        elif exchange.method == b"OPTIONS" and path in METHODS:
-            exchange.respond(200, [*PREFLIGHT, *allow(METHODS[path])], b"")
-        elif path not in self._own:
-            self._pass_on(exchange)
-        elif exchange.method in READS:
-            self._own[path](exchange)
-        else:
-            exchange.respond(405, [*CORS, *allow(METHODS[path])], b"")
+        own = {path: answers[operation] for path, operation in OWN_OPERATIONS.items()}
+        pass_on = self.proxy.intake.handle if cache is None else cache.handle
+        self.server = Server(Entrance(pass_on, own).handle, settings.limits, CORS)
 
     def status(self) -> list[dict[str, Any]]:
         """Return the state of every replica as the gateway sees it."""
@@ -152,7 +135,9 @@ class App:
             return
         total = len(self.proxy.dispatcher.replicas)
         own: dict[str, Any] = {"version": __version__, "replicas": total, "active": len(serving)}
-        own["compiled"] = _IS_COMPILED
+        own["compiled"] = self.is_compiled
+        if self.interpreted_because:
+            own["interpreted_because"] = self.interpreted_because
         if self.proxy.cache is not None:
             own["cache"] = self.proxy.cache.figures()
         # Clients split their batches by this number, so it must not exceed what the gateway accepts.
@@ -194,6 +179,7 @@ async def serve(settings: GatewaySettings, *, ready: Callable[[int], None]) -> N
     if settings.admin_path:
         await admin.server.start(path=settings.admin_path, mode=settings.admin_mode)
     _warn_of_few_files(app.server)
+    log.info("this gateway is %s", f"interpreted: {app.interpreted_because}" if app.interpreted_because else "compiled")
     app.proxy.start()
     if app.keeper is not None:
         app.keeper.start()

@@ -35,6 +35,7 @@ class GatewaySettings:
         drain_s: Seconds for which a stopping gateway still accepts clients, so that load balancers see ``/readyz``
             change.
         stop_grace_s: Seconds that open exchanges may take after that.
+        interpreted_because: Reason why the code is not compiled; empty if it is, or if the reason is unknown.
         limits: Limits of the connections with clients.
         dispatch: Limits of the dispatcher.
     """
@@ -60,5 +61,6 @@ class GatewaySettings:
     access_log: bool = False
     drain_s: float = 0.0
     stop_grace_s: float = 30.0
+    interpreted_because: str = ""
     limits: Limits = field(default_factory=Limits)
     dispatch: DispatchLimits = field(default_factory=DispatchLimits)

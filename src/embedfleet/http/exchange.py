@@ -87,7 +87,7 @@ class Exchange:
     def path(self) -> str:
         """Path of the target, percent-decoded, without the query; ``*`` means the server as a whole."""
         path = self.target.partition(b"?")[0]
-        if b"%" in path:
+        if path.find(b"%") >= 0:
             path = unquote_to_bytes(path)
         return path.decode("utf-8", "replace")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from embedfleet.control.drivers.code_path import CodePath
 from embedfleet.control.drivers.listeners import Listeners
 from embedfleet.control.drivers.process import ProcessDriver
 from embedfleet.control.host.log_files import LogFiles
@@ -68,7 +69,7 @@ def test_a_child_whose_parent_has_already_ended_ends_at_once(tmp_path):
 
 
 def test_a_program_that_is_not_there_is_an_error_and_leaves_nothing_open(tmp_path):
-    driver = ProcessDriver(LogFiles(tmp_path), ROOT, {}, Listeners({}), ("/no/such/program",))
+    driver = ProcessDriver(LogFiles(tmp_path), ROOT, CodePath({}, None), Listeners({}), ("/no/such/program",))
     before = set(Path("/proc/self/fd").iterdir())
 
     async def run() -> None:
@@ -82,7 +83,7 @@ def test_a_program_that_is_not_there_is_an_error_and_leaves_nothing_open(tmp_pat
 def test_a_module_of_the_working_directory_is_not_taken_for_one_of_ours(tmp_path):
     (tmp_path / "logging.py").write_text("raise SystemExit('wrong module')")
     journal = LogFiles(tmp_path / "logs")
-    driver = ProcessDriver(journal, tmp_path, dict(os.environ), Listeners({}))
+    driver = ProcessDriver(journal, tmp_path, CodePath(os.environ, None), Listeners({}))
 
     async def run() -> None:
         gateway = ProcessSpec("g", "s", "balancer", ("gateway", "--host", "127.0.0.1"))

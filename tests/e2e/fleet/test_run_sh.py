@@ -1,12 +1,15 @@
 """run.sh installs what is needed, and then executes `up`; the lock is empty, and a stand-in replaces the package."""
 
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.services.clone import Clone
+from tests.services.compiled_wheel import add_sources, extension, make_wheel
 
 pytestmark = pytest.mark.slow
 
@@ -62,14 +65,20 @@ def test_an_incomplete_or_outdated_environment_is_replaced(clone):
     assert "installing" in clone.run().stderr
 
 
-def test_compiled_modules_are_used_only_for_unchanged_source(clone):
-    clone.run()
+def make_compiled(clone: Clone) -> Path:
+    """Make a folder that fits the clone, with a program that says that it is compiled."""
     compiled = clone.folder / ".compiled"
     (compiled / "embedfleet").mkdir(parents=True)
     (compiled / "embedfleet/__init__.py").touch()
     (compiled / "embedfleet/__main__.py").write_text("print('compiled')")
     told = subprocess.run([clone.folder / "scripts/sources"], capture_output=True, text=True, check=True)
-    (compiled / "stamp").write_text(told.stdout)
+    (compiled / "stamp").write_text(f"{told.stdout.strip()} python3.{sys.version_info.minor}{sys.abiflags}")
+    return compiled
+
+
+def test_compiled_modules_are_used_only_for_unchanged_source(clone):
+    clone.run()
+    compiled = make_compiled(clone)
     assert (clone.run().stdout, clone.run().stderr) == ("compiled\n", "")
     assert clone.command("status").stdout == "compiled\n"
     with (clone.folder / "src/embedfleet/__main__.py").open("a") as source:
@@ -77,8 +86,72 @@ def test_compiled_modules_are_used_only_for_unchanged_source(clone):
     command, after = clone.command("status"), clone.run()
     assert clone.becomes(command, "status")
     assert clone.becomes(after, "up")
-    assert "the source has changed since scripts/compile" in after.stderr
     assert compiled.exists(), "a running fleet may use it"
+
+
+def test_compiled_modules_of_another_python_are_not_used(clone):
+    clone.run()
+    stamp = make_compiled(clone) / "stamp"
+    stamp.write_text(stamp.read_text().replace("python3.", "python2."))
+    assert clone.becomes(clone.run(), "up")
+
+
+@pytest.mark.parametrize(("needs", "fetched"), [("10", True), ("0", False), ("2", False)])
+def test_the_compiler_is_fetched_if_a_gateway_is_to_be_compiled(clone, needs, fetched):
+    (clone.folder / "requirements-compile.lock").write_text("# nothing\n")
+    first, again = clone.run(NEEDS_COMPILER=needs), clone.run(NEEDS_COMPILER=needs)
+    assert ("fetching the compiler" in first.stderr) is fetched
+    assert clone.becomes(first, "up")
+    assert again.stderr == ""
+    assert (clone.folder / ".venv-compile/stamp").exists() is fetched
+
+
+def test_a_compiler_that_cannot_be_had_is_said_once(clone):
+    (clone.folder / "requirements-compile.lock").write_text(f"./thing-1-py3-none-any.whl --hash=sha256:{'0' * 64}\n")
+    first, again = clone.run(), clone.run()
+    assert "gateways run interpreted and take more CPU time; scripts/compile tries again" in first.stderr
+    assert clone.becomes(first, "up"), "it serves nevertheless"
+    assert (clone.becomes(again, "up"), again.stderr) == (True, "")
+    assert not (clone.folder / ".venv-compile").exists()
+    with (clone.folder / "src/embedfleet/__main__.py").open("a") as source:
+        source.write("# an update\n")
+    assert "fetching the compiler" in clone.run().stderr, "an update tries again"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a folder read-only")
+def test_a_clone_that_cannot_be_written_starts_and_says_why_it_is_not_compiled(clone):
+    (clone.folder / "requirements-compile.lock").write_text("# nothing\n")
+    clone.run(NEEDS_COMPILER="0")
+    mount = 'mount --bind . . && mount -o remount,bind,ro . && cd "$PWD" && exec "$@"'
+    start = ["unshare", "--mount", "sh", "-c", mount, "sh"]
+    started = clone.execute(*start, "./run.sh")
+    assert (clone.becomes(started, "up"), started.stderr) == (True, "")
+    job = [str(clone.venv / "bin/python"), "-m", "scripts.compiled_code", "background", "--parent", str(os.getpid())]
+    said = json.loads(clone.execute(*start, *job).stdout)
+    assert said["state"] == "interpreted"
+    assert said["reason"] == f"{clone.folder} cannot be written: Read-only file system"
+
+
+def test_a_compiled_wheel_beside_the_clone_is_used_at_once(clone):
+    add_sources(clone.folder / "src")
+    wheel = make_wheel(clone.folder.parent, clone.folder / "src", extension(clone.folder.parent))
+    first, again = clone.run(), clone.run()
+    assert f"using the compiled code of {wheel}" in first.stderr
+    assert (clone.becomes(first, "up"), clone.becomes(again, "up"), again.stderr) == (True, True, "")
+    assert (clone.folder / ".compiled").readlink() == Path(".compiled-run-1")
+    (clone.folder / "src/embedfleet/metrics.py").write_text("VERSION = 2\n")
+    changed = clone.run()
+    assert "it was made of another source (for example embedfleet/metrics.py)" in changed.stderr
+    assert clone.becomes(changed, "up")
+
+
+def test_a_wheel_whose_modules_cannot_be_imported_is_not_used(clone):
+    add_sources(clone.folder / "src")
+    make_wheel(clone.folder, clone.folder / "src", b"not a library")
+    run = clone.run()
+    assert "the compiled modules cannot be imported: ImportError" in run.stderr
+    assert clone.becomes(run, "up")
+    assert not list(clone.folder.glob(".compiled*n*"))
 
 
 def test_missing_requirements_of_compiling_are_named(clone):

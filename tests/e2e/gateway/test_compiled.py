@@ -1,57 +1,27 @@
-"""The compiled gateway passes the gateway's own tests."""
+"""The compiled gateway passes the gateway's own tests, where no Docker daemon can run.
 
-import os
-import re
+Elsewhere `tests/e2e/docker/test_compiled.py` runs them in a container of the image, whose build compiles once for both.
+"""
+
 import shutil
-import subprocess
-import sys
 import sysconfig
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent.parent
-DATA_PATH = re.compile(r"^from embedfleet\.(dialects|gateway|http|metrics)\b", re.MULTILINE)
-PROPERTIES = [file for file in (ROOT / "tests/properties").glob("test_*.py") if DATA_PATH.search(file.read_text())]
-SUITES = ("tests/unit/gateway", "tests/unit/http", "tests/unit/dialects", *map(str, PROPERTIES), "tests/e2e/gateway")
-LIMIT_S = 900
+from tests.services.compiled import SUITE, check_modules, python
+from tests.services.docker.daemon import why_not
+
 HEADER = Path(sysconfig.get_path("include"), "Python.h")
-WHICH = "import embedfleet.gateway.proxy as p, embedfleet.http.connection as c; print(p.__file__, c.__file__)"
-# mypyc makes a class that derives from an interpreted one, such as ABC, weakly referenceable. But its objects do not
-# clear their weak references at their end, so that a reference is freed while it is in use (mypyc/mypyc#1102).
-DANGLING = """
-import importlib, inspect, pkgutil
-import embedfleet
-names = [module.name for module in pkgutil.walk_packages(embedfleet.__path__, "embedfleet.")]
-paths = ("embedfleet.gateway.", "embedfleet.http.", "embedfleet.dialects.", "embedfleet.metrics")
-modules = [importlib.import_module(name) for name in names if name.startswith(paths)]
-classes = {one for module in modules for one in vars(module).values() if inspect.isclass(one)}
-native = [one for one in classes if "__mypyc_attrs__" in vars(one) and not getattr(one, "_is_protocol", False)]
-assert len(native) > 50, native
-print(*[one.__qualname__ for one in native if one.__weakrefoffset__])
-"""
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.skipif(not why_not(), reason="the tests of the image run the gateway's tests compiled"),
     pytest.mark.skipif(
-        (shutil.which("cc") is None or not HEADER.exists()) and "CI" not in os.environ,
+        shutil.which("cc") is None or not HEADER.exists(),
         reason="there is no C compiler, or Python's headers are missing",
     ),
 ]
-
-
-def python(*arguments, path=ROOT / "src"):
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(path)},
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    return done.stdout
 
 
 def test_the_compiled_gateway_passes_the_gateways_tests(tmp_path):
@@ -59,22 +29,5 @@ def test_the_compiled_gateway_passes_the_gateways_tests(tmp_path):
     compiled = tmp_path / "compiled"
     # At level 0 the C code is compiled with its assertions, which are checked too.
     python("-m", "scripts.compile", str(compiled), "--level", "0")
-    assert all(name.endswith(".so") for name in python("-c", WHICH, path=compiled).split())
-    assert python("-c", DANGLING, path=compiled).split() == [], (
-        "a weak reference to an object of these classes ends the process"
-    )
-    check_wheel(compiled, tmp_path)
-    told = python("-m", "pytest", "-q", "-p", "no:cacheprovider", f"--ignore={__file__}", *SUITES, path=compiled)
-    assert "passed" in told.splitlines()[-1]
-
-
-def check_wheel(compiled, folder):
-    wheel = Path(python("-m", "scripts.wheel", str(folder / "out"), "--compiled", str(compiled)).split()[-1])
-    assert wheel.name.split("-")[2:4] == [f"cp3{sys.version_info.minor}"] * 2
-    site = folder / "site"
-    python("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(site), str(wheel))
-    imported = [Path(name) for name in python("-P", "-c", WHICH, path=site).split()]
-    assert all(file.suffix == ".so" and file.is_relative_to(site) for file in imported)
-    sources = [file.relative_to(ROOT / "src") for file in (ROOT / "src/embedfleet").rglob("*.py")]
-    # A folder once stayed out, because .gitignore named it. The sources of compiled modules are for tracebacks.
-    assert [str(file) for file in sources if not (site / file).is_file()] == []
+    check_modules(compiled, tmp_path)
+    assert "passed" in python("-m", "pytest", *SUITE, path=compiled).splitlines()[-1]

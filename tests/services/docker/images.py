@@ -13,10 +13,12 @@ from pathlib import Path
 import docker
 
 from tests.services.bearing import LYING
-from tests.services.docker.rootfs import nginx_rootfs, python_rootfs
+from tests.services.docker.rootfs import compiler_rootfs, nginx_rootfs, python_rootfs
 
 ROOT = Path(__file__).parent.parent.parent.parent
 PYTHON, OWN, NGINX = "embedfleet-test/python:latest", "embedfleet:latest", "nginx:latest"
+COMPILER = "embedfleet-test/compiler:latest"
+LOCKS = ("requirements.lock", "requirements-compile.lock")
 REPOSITORY = "ghcr.io/huggingface/text-embeddings-inference"
 # TEI's images by family, which is part of the names of the usual tars.
 TEI = {"turing": f"{REPOSITORY}:turing-1.9.3", "hopper": f"{REPOSITORY}:hopper-1.9.3"}
@@ -36,15 +38,16 @@ _ROUTER = '#!/bin/sh\nexec python3 -P -m embedfleet tei "$@"\n'
 
 
 def wheels(cache: Path) -> Path:
-    """Return the folder of the lock's wheels, downloaded once per lock and Python version."""
-    lock = ROOT / "requirements.lock"
-    key = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:16]
+    """Return the folder of the locks' wheels, downloaded once per content of the locks and Python version."""
+    locks = [ROOT / name for name in LOCKS]
+    key = hashlib.sha256(b"".join(lock.read_bytes() for lock in locks) + sys.version.encode()).hexdigest()[:16]
     folder = cache / key
     if not folder.exists():
         # Each worker downloads into its own folder; the first rename wins.
         with tempfile.TemporaryDirectory(dir=cache) as fresh:
             command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
-            subprocess.run([*command, "-r", str(lock), "-d", f"{fresh}/wheels"], check=True)
+            for lock in locks:
+                subprocess.run([*command, "-r", str(lock), "-d", f"{fresh}/wheels"], check=True)
             with contextlib.suppress(OSError):
                 Path(fresh, "wheels").rename(folder)
     return folder
@@ -103,14 +106,19 @@ def build(host: str, cache: Path) -> None:
         host: Address of the daemon.
         cache: Folder that stays between runs.
     """
-    client = docker.DockerClient(base_url=host, timeout=300)
-    name, _, tag = PYTHON.rpartition(":")
+    client = docker.DockerClient(base_url=host, timeout=600)
     changes = ["ENV PYTHONPATH=/opt/pip", "ENV PATH=/usr/local/bin:/usr/bin:/bin"]
-    client.api.import_image(io.BytesIO(python_rootfs()), repository=name, tag=tag, changes=changes)
+    for image, files in ((PYTHON, python_rootfs()), (COMPILER, compiler_rootfs())):
+        name, _, tag = image.rpartition(":")
+        client.api.import_image(io.BytesIO(files), repository=name, tag=tag, changes=changes)
     changes = ['ENTRYPOINT ["nginx"]', 'CMD ["-g", "daemon off;"]', "EXPOSE 80"]
     client.api.import_image(io.BytesIO(nginx_rootfs()), repository="nginx", tag="latest", changes=changes)
     context = _context(wheels(cache))
-    _build(client, fileobj=context, custom_context=True, tag=OWN, buildargs={"BASE": PYTHON}, network_mode="none")
+    # At level 0 the C code has its assertions, which the tests check too, and is compiled sooner.
+    arguments = {"BASE": PYTHON, "COMPILER": COMPILER, "COMPILE_LEVEL": "0"}
+    _build(client, fileobj=context, custom_context=True, tag=OWN, buildargs=arguments, network_mode="none")
+    client.images.remove(COMPILER)
+    client.images.prune()  # the stages
     stand_in = _tar({"Dockerfile": _STAND_IN, "text-embeddings-router": _ROUTER})
     for image in TEI.values():
         _build(client, fileobj=stand_in, custom_context=True, tag=image)
@@ -141,7 +149,7 @@ def _context(wheels: Path) -> io.BytesIO:
     """Make the build context: the files that .dockerignore admits, and the wheels."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for name in ("Dockerfile", "requirements.lock", "LICENSE", "NOTICE", "src"):
+        for name in ("Dockerfile", *LOCKS, "LICENSE", "NOTICE", "src", "scripts/__init__.py", "scripts/compile.py"):
             tar.add(ROOT / name, name, filter=lambda info: None if "__pycache__" in info.name else info)
         for wheel in sorted(wheels.glob("*.whl")):
             tar.add(wheel, f"wheels/{wheel.name}")

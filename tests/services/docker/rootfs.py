@@ -92,6 +92,45 @@ def _libraries(programs: Iterable[Path | str]) -> list[str]:
 def python_rootfs() -> bytes:
     """Make a tar of a shell, this Python with its compiled modules, and pip."""
     root = RootFs()
+    _add_python(root)
+    return root.finish()
+
+
+def compiler_rootfs() -> bytes:
+    """Make a tar of the same, and of a C compiler and the headers of C and of Python."""
+    root = RootFs()
+    _add_python(root)
+    _add_compiler(root)
+    return root.finish()
+
+
+def _add_compiler(root: RootFs) -> None:
+    """Add the parts of gcc that make a shared library of C, by the paths that gcc gives."""
+
+    def asked(question: str) -> Path:
+        said = subprocess.run(["cc", question], capture_output=True, text=True, check=True).stdout.strip()
+        return Path(os.path.normpath(shutil.which(said) or said))
+
+    own, multiarch = asked("-print-libgcc-file-name").parent, asked("-print-multiarch").name
+    programs = [asked(f"-print-prog-name={name}") for name in ("cc1", "collect2", "lto-wrapper", "as", "ld")]
+    others = [shutil.which(name) or f"/usr/bin/{name}" for name in ("cc", "mv", "nproc")]
+    root.program(*programs, *others, own / "liblto_plugin.so")
+    for name in {"gcc", sysconfig.get_config_var("CC").split()[0]}:
+        root.link(f"usr/bin/{Path(name).name}", "cc")
+    wanted = ("crtbeginS.o", "crtendS.o", "libgcc.a", "libgcc_s.so", "crti.o", "crtn.o", "libc.so", "libc_nonshared.a")
+    for name in (*wanted, "libpthread.a", "libm.so", "libmvec.so.1"):
+        if (found := asked(f"-print-file-name={name}")).is_absolute():
+            root.file(found)
+    for library in Path("/lib", multiarch).glob("libmvec.so.1"):  # named by the script that libm.so is
+        root.file(library)
+    for folder in (own / "include", *(Path("/usr/include", name) for name in (multiarch, "asm-generic", "linux"))):
+        root.tree(folder)
+    for file in Path("/usr/include").glob("*.h"):
+        root.file(file)
+    root.tree(Path(sysconfig.get_path("include")))
+
+
+def _add_python(root: RootFs) -> None:
     executable = Path(os.path.realpath(sys._base_executable))
     library = Path(sysconfig.get_path("stdlib"))
     root.program(executable, shutil.which("dash") or "/bin/sh", *(library / "lib-dynload").glob("*.so"))
@@ -104,7 +143,6 @@ def python_rootfs() -> bytes:
     root.link("usr/local/bin/python3", str(executable))
     root.link("bin/sh", shutil.which("dash") or "/bin/dash")
     root.folder(sysconfig.get_path("purelib", vars={"base": sys.base_prefix}).lstrip("/"))
-    return root.finish()
 
 
 def nginx_rootfs() -> bytes:

@@ -84,6 +84,7 @@ from embedfleet.errors import UsageError
 )
 @click.option("--listen-fd", default=0, hidden=True)
 @click.option("--listen-later", is_flag=True, hidden=True)
+@click.option("--interpreted-because", default="", hidden=True)
 @click.option("--ready-fd", default=0, hidden=True)
 @click.option("--parent-pid", default=0, hidden=True)
 def command(

@@ -74,9 +74,13 @@ def _leftover_status(settings: Settings) -> FleetStatus | None:
 
 
 def show(status: FleetStatus, console: Console) -> None:
-    """Print a table, and the faults below it, because a sentence in a column would squeeze the others."""
+    """Print a table, and the faults and why gateways are interpreted below it.
+
+    A sentence in a column would squeeze the others.
+    """
     console.print(_table(status))
     faults = [line for service in status.services for line in _faults(service)]
+    faults += [status.code.text] if status.code is not None and status.code.text else []
     if faults:
         console.print()
     for line in faults:
@@ -102,7 +106,8 @@ def _table(status: FleetStatus) -> Table:
     for service in status.services:
         process = service.gateway.process
         name = process.id.removeprefix(f"{service.name}-")
-        own = (process.phase, f":{service.port}", *_process(process))
+        state = f"{process.phase}, {service.gateway.code}" if service.gateway.code else process.phase
+        own = (state, f":{service.port}", *_process(process))
         table.add_row(service.name, name, *own, "", "", _megabytes(process))
         for replica in service.replicas:
             table.add_row("", *_replica(replica))

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import click
 
+from embedfleet.cli.environment import installation
 from embedfleet.cli.flags import given_flags, read_settings, settings_flags
 from embedfleet.cli.image_progress import ImageProgress
 from embedfleet.cli.output import data, say
@@ -24,6 +25,7 @@ from embedfleet.control.docker.fleet_identity import FleetIdentity
 from embedfleet.control.docker.images import provide_images
 from embedfleet.control.host.disk import room
 from embedfleet.control.plan.machine import Machine
+from embedfleet.control.plan.replica_placement import has_gateway_processes
 from embedfleet.control.plan.replica_placement import needs_docker as has_containers
 from embedfleet.control.preflight.check_result import CheckResult, refuse_blocked
 from embedfleet.control.preflight.cores_and_memory import check_memory, needs_of
@@ -47,7 +49,7 @@ _EXAMPLES = {
 }
 _UP_LOG = "up"
 _NOT_OTHERS = 0o022  # added to the umask: only the owner may write the files that are read back
-_NEEDS_DOCKER = 10  # exit code that run.sh knows
+_NEEDED = 10  # exit code that run.sh knows
 
 
 @click.command("up")
@@ -56,8 +58,11 @@ _NEEDS_DOCKER = 10  # exit code that run.sh knows
 @click.option(
     "--needs-docker", is_flag=True, hidden=True, help="start nothing; exit with 10 if the fleet has containers"
 )
+@click.option(
+    "--needs-compiler", is_flag=True, hidden=True, help="start nothing; exit with 10 if gateways are to be compiled"
+)
 @settings_flags
-def command(detach: bool, new_model: bool, needs_docker: bool, **flags: Any) -> None:  # noqa: ANN401
+def command(detach: bool, new_model: bool, needs_docker: bool, needs_compiler: bool, **flags: Any) -> None:  # noqa: ANN401
     """Start every service and keep it running; Ctrl-C drains and stops the fleet.
 
     While a fleet runs, a replica that restarts with other weights, another pooling or another prompt than the rest of
@@ -67,7 +72,10 @@ def command(detach: bool, new_model: bool, needs_docker: bool, **flags: Any) -> 
     """
     settings = read_settings(flags)
     if needs_docker:
-        sys.exit(_NEEDS_DOCKER if has_containers(settings, survey_gpus(settings).machine.gpus) else 0)
+        sys.exit(_NEEDED if has_containers(settings, survey_gpus(settings).machine.gpus) else 0)
+    if needs_compiler:
+        gpus = survey_gpus(settings).machine.gpus
+        sys.exit(_NEEDED if settings.fleet.compile == "auto" and has_gateway_processes(settings, gpus) else 0)
     if new_model and ask(FleetLock(settings.state_dir), "POST", "/new-model") is not None:
         say("the running fleet allows a new model: the next replica that infers with one sets the model of its service")
     elif detach:
@@ -125,6 +133,7 @@ def _run_held(settings: Settings, reread: Callable[[], Settings], state: FleetLo
                 seen=progress.show,
                 ready=ready,
                 reread=reread,
+                installation=installation(),
                 new_model=new_model,
             )
         )

@@ -8,7 +8,13 @@ from embedfleet.types import Endpoint, ReplicaReport
 
 
 class Balancer(Protocol):
-    """A balancer of one service."""
+    """A balancer of one service.
+
+    Attributes:
+        code: "compiled" or "interpreted", as a gateway reported last; empty for nginx.
+    """
+
+    code: str = ""
 
     @property
     def may_start(self) -> bool:

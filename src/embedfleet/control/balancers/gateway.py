@@ -11,7 +11,7 @@ from embedfleet.control.balancers.base import Balancer
 from embedfleet.errors import Malformed, UpstreamError
 from embedfleet.http.client import Reply, fetch
 from embedfleet.probe.pool_model import CHANGE_ALLOWED_S
-from embedfleet.types import Endpoint, Member, ReplicaReport
+from embedfleet.types import CODE_HEADER, Endpoint, Member, ReplicaReport
 
 _OK = 200
 _TIMEOUT_S = 5.0
@@ -49,6 +49,7 @@ class GatewayBalancer(Balancer):
             reply = await self._call("/replicas", timeout_s=_REPORTS_S)
         except UpstreamError:
             return []
+        self.code = reply.headers.get(CODE_HEADER, "")
         return [ReplicaReport.from_json(row) for row in orjson.loads(reply.body)]
 
     @override

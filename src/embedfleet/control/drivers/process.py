@@ -17,6 +17,7 @@ from pathlib import Path
 from typing_extensions import override
 
 from embedfleet.control.drivers.base import Driver, Found, Running
+from embedfleet.control.drivers.code_path import CodePath
 from embedfleet.control.drivers.listeners import Listeners
 from embedfleet.control.host.activity import activity_of
 from embedfleet.control.host.log_files import LogFiles
@@ -118,7 +119,7 @@ class ProcessDriver(Driver):
     Args:
         log_files: Log files for the children's output.
         folder: Working directory of the children.
-        environment: Environment of the children.
+        code: Code that the children import, and their environment.
         listeners: Sockets that gateways inherit.
         command: Command that runs a verb; None for embedfleet's own, which imports nothing from the working directory.
     """
@@ -129,14 +130,14 @@ class ProcessDriver(Driver):
         self,
         log_files: LogFiles,
         folder: Path,
-        environment: dict[str, str],
+        code: CodePath,
         listeners: Listeners,
         command: tuple[str, ...] | None = None,
     ) -> None:
         self._log_files = log_files
         self._listeners = listeners
         self._folder = folder
-        self._environment = environment
+        self._code = code
         self._command = command or (sys.executable, "-P", "-m", "embedfleet")
 
     @override
@@ -153,7 +154,7 @@ class ProcessDriver(Driver):
         if spec.kind == "replica" and preferred_port:
             extra += ["--preferred-port", str(preferred_port)]
         if spec.admin:
-            extra += ["--admin", spec.admin]
+            extra += ["--admin", spec.admin, "--interpreted-because", self._code.reason]
         if listener is not None:
             extra += ["--listen-fd", str(listener)]
         try:
@@ -165,7 +166,7 @@ class ProcessDriver(Driver):
                 stdout=log,
                 stderr=log,
                 cwd=self._folder,
-                env=self._environment,
+                env=self._code.environment(),
                 pass_fds=(theirs,) if listener is None else (theirs, listener),
                 start_new_session=True,
             )

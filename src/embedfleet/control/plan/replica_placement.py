@@ -99,6 +99,14 @@ def needs_docker(settings: Settings, gpus: Sequence[Gpu]) -> bool:
     )
 
 
+def has_gateway_processes(settings: Settings, gpus: Sequence[Gpu]) -> bool:
+    """Whether any service surely has a gateway that is a process; an image of ours may be there."""
+    return any(
+        service.options.balancer == "gateway" and not is_balancer_in_container(service, gpus, has_own_image=True)
+        for service in settings.services
+    )
+
+
 def devices_of(service: Service, gpus: Sequence[Gpu]) -> tuple[Gpu | None, ...]:
     """Return the GPU of each replica of a service on this machine, None for the CPU.
 

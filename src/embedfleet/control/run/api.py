@@ -14,7 +14,14 @@ from embedfleet.control.run.drain import drain, undrain
 from embedfleet.control.run.reload import Replaced
 from embedfleet.control.run.running_service import RunningService
 from embedfleet.control.run.supervisor import Supervisor
-from embedfleet.control.status import BalancerStatus, FleetStatus, ProcessStatus, ReplicaStatus, ServiceStatus
+from embedfleet.control.status import (
+    BalancerStatus,
+    CodeStatus,
+    FleetStatus,
+    ProcessStatus,
+    ReplicaStatus,
+    ServiceStatus,
+)
 from embedfleet.errors import FleetError, UpstreamError, UsageError
 from embedfleet.http.exchange import Exchange
 from embedfleet.http.message import JSON, TEXT
@@ -40,11 +47,18 @@ class FleetApi:
     Args:
         supervisor: Supervisor of the fleet.
         reload: Function that replaces the gateways.
+        code: Function that returns what the gateways run; None if none is a process.
     """
 
-    def __init__(self, supervisor: Supervisor, reload: Callable[[], Awaitable[list[Replaced]]]) -> None:
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        reload: Callable[[], Awaitable[list[Replaced]]],
+        code: Callable[[], CodeStatus | None] = lambda: None,
+    ) -> None:
         self._supervisor = supervisor
         self._reload = reload
+        self._code = code
         self._tasks = BackgroundTasks()
         self.server = Server(self.handle)
 
@@ -115,27 +129,28 @@ class FleetApi:
             exchange.respond(200, [JSON], b"{}")
 
     async def _status(self, exchange: Exchange) -> None:
-        status = await fleet_status(self._supervisor)
+        status = await fleet_status(self._supervisor, self._code())
         exchange.respond(200, [JSON], orjson.dumps(status.to_json()))
 
 
-async def fleet_status(supervisor: Supervisor) -> FleetStatus:
+async def fleet_status(supervisor: Supervisor, code: CodeStatus | None = None) -> FleetStatus:
     """Return the status of a running fleet."""
     services = tuple(await asyncio.gather(*(_service(service) for service in supervisor.services.values())))
     is_ready = supervisor.has_started and all(service.is_whole for service in services)
-    return FleetStatus(os.getpid(), is_ready, pss_bytes(os.getpid()), services)
+    return FleetStatus(os.getpid(), is_ready, pss_bytes(os.getpid()), services, code)
 
 
 async def _service(service: RunningService) -> ServiceStatus:
     reports = await service.reports()
     replicas = tuple(_replica(child, reports.get(child.name)) for child in service.replicas)
-    return ServiceStatus(service.name, service.gateway.port, _balancer(service.gateway), replicas)
+    return ServiceStatus(service.name, service.gateway.port, _balancer(service), replicas)
 
 
-def _balancer(child: Child) -> BalancerStatus:
+def _balancer(service: RunningService) -> BalancerStatus:
     """Return the status of a balancer; one that listens but does not answer is silent."""
-    fault = child.fault
-    return BalancerStatus(_process(child, "silent" if fault else child.observed.phase.value), fault)
+    child = service.gateway
+    phase = "silent" if child.fault else child.observed.phase.value
+    return BalancerStatus(_process(child, phase), child.fault, service.balancer.code)
 
 
 def _replica(child: Child, report: ReplicaReport | None) -> ReplicaStatus:

@@ -5,11 +5,13 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 from embedfleet.config.settings import Settings
 from embedfleet.control.balancers.service_balancer import make_balancer
 from embedfleet.control.docker.leftovers import remove_all
 from embedfleet.control.drivers.by_spec import Drivers
+from embedfleet.control.drivers.code_path import CodePath
 from embedfleet.control.drivers.container import ContainerDriver, has_other_model
 from embedfleet.control.drivers.listeners import Listeners
 from embedfleet.control.drivers.process import ProcessDriver
@@ -22,14 +24,16 @@ from embedfleet.control.preflight.ports import check_ports, held_ports
 from embedfleet.control.preflight.survey import Survey
 from embedfleet.control.run.api import FleetApi
 from embedfleet.control.run.child_runner import ChildLimits
+from embedfleet.control.run.compilation import Compilation
 from embedfleet.control.run.fleet_folders import log_files_of, remove_folders, remove_unused_models
 from embedfleet.control.run.fleet_lock import FleetLock
 from embedfleet.control.run.readiness import States, until_serving
-from embedfleet.control.run.reload import Reload
+from embedfleet.control.run.reload import Reload, Replaced
 from embedfleet.control.run.rollback import FailedFleet, roll_back
 from embedfleet.control.run.stop_signals import obey_signals, restore_signals
 from embedfleet.control.run.supervisor import Supervisor
 from embedfleet.control.run.unplanned_containers import drop_replaced, set_balancers_aside
+from embedfleet.control.status import CodeStatus
 from embedfleet.errors import EmbedfleetError
 from embedfleet.system.disk_watch import DiskWatch
 from embedfleet.types import ReplicaState
@@ -47,6 +51,7 @@ async def run_fleet(
     seen: Callable[[States], None],
     ready: Callable[[], None],
     reread: Callable[[], Settings],
+    installation: Path | None = None,
     new_model: bool = False,
 ) -> None:
     """Start everything, call ``ready`` once all replicas serve, and run until SIGINT, SIGTERM or ``POST /stop``.
@@ -60,6 +65,7 @@ async def run_fleet(
         seen: Function that takes the state of every replica; it is called repeatedly while they load.
         ready: Function that is called once, when all replicas serve.
         reread: Function that reads the settings again, for a reload.
+        installation: Folder of the run.sh that installed this; None if none did.
         new_model: Whether an operator allows the services to change their models.
 
     Raises:
@@ -74,13 +80,22 @@ async def run_fleet(
             if survey.docker is not None:
                 set_balancers_aside(settings, survey.docker, plan)
             listeners = Listeners.open(plan)
-            processes = ProcessDriver(log_files_of(settings), settings.root, environment, listeners)
+            code = CodePath(environment, installation, may_be_compiled=settings.fleet.compile == "auto")
+            processes = ProcessDriver(log_files_of(settings), settings.root, code, listeners)
             drivers = Drivers(processes, RemoteDriver(), containers)
             supervisor = _make_supervisor(settings, survey, plan, drivers, listeners, new_model=new_model)
             make_again = partial(make_plan, machine=survey.machine, sockets=state.run.path)
             reload = Reload(supervisor, settings, reread, make_again)
-            await stack.enter_async_context(_findable(state, FleetApi(supervisor, reload.run)))
+            compilation = Compilation(installation, code, log_files_of(settings), reload.renew)
+            stack.push_async_callback(compilation.stop)
+            api = FleetApi(supervisor, partial(_reload, reload, compilation), partial(_code, reload, compilation))
+            await stack.enter_async_context(_findable(state, api))
             obey_signals(supervisor.stop, supervisor.kill)
+
+            def served() -> None:
+                ready()
+                if reload.has_gateways:
+                    compilation.begin()
 
             def tidy() -> None:  # the former containers get no requests any more
                 if survey.docker is not None and containers is not None:
@@ -88,7 +103,8 @@ async def run_fleet(
                     drop_replaced(survey.docker, plan)
                 remove_unused_models(settings, survey)
 
-            await _live(supervisor, settings.fleet.ready_timeout_s, seen=seen, tidy=tidy, ready=ready)
+            await _live(supervisor, settings.fleet.ready_timeout_s, seen=seen, tidy=tidy, ready=served)
+            await compilation.stop()
         except EmbedfleetError:
             restore_signals()
             if survey.docker is not None:
@@ -98,6 +114,18 @@ async def run_fleet(
         # Stopped by an order: containers that were not taken over yet are removed as well.
         await asyncio.to_thread(remove_all, survey.docker)
         remove_folders(settings)
+
+
+async def _reload(reload: Reload, compilation: Compilation) -> list[Replaced]:
+    """Replace the gateways with the present code, and compile it if that was not done yet."""
+    await compilation.check()
+    replaced = await reload.run()
+    compilation.begin()
+    return replaced
+
+
+def _code(reload: Reload, compilation: Compilation) -> CodeStatus | None:
+    return compilation.status if reload.has_gateways else None
 
 
 @asynccontextmanager

@@ -48,7 +48,7 @@ class GatewaySuccessor:
         Raises:
             OSError: The gateway cannot be started now.
         """
-        admin = Path(spec.admin).with_suffix(f".{number}.sock")
+        admin = Path(spec.admin).with_name(f"{spec.service}.{number}.sock")
         own = replace(spec, admin=str(admin))
         running = await driver.start(accepting_later(own), preferred_port=0)
         # A gateway that is killed leaves its socket behind.

@@ -57,6 +57,7 @@ class Reload:
     ) -> None:
         self._supervisor = supervisor
         self._settings = settings
+        self._in_force = settings
         self._reread = reread
         self._make_plan = make_plan
 
@@ -76,7 +77,21 @@ class Reload:
                 "no gateway of this fleet is a process on this machine, so there is none to reload",
                 "nginx and containers take on new settings at the next `embedfleet up`",
             )
+        self._in_force = settings
         return [await self._replace(spec) for spec in gateways]
+
+    async def renew(self) -> list[Replaced]:
+        """Replace each gateway that is a process by one with the same settings, which takes on new code.
+
+        Raises:
+            FleetError: A new gateway does not serve; the services before it keep their new gateways.
+        """
+        return [await self._replace(spec) for spec in self._gateways(self._in_force)]
+
+    @property
+    def has_gateways(self) -> bool:
+        """Whether any gateway is a process."""
+        return bool(self._gateways(self._in_force))
 
     def _gateways(self, settings: Settings) -> list[ProcessSpec]:
         """Return the gateways that are processes."""

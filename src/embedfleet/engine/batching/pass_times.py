@@ -18,8 +18,8 @@ class PassTimes:
 
     Args:
         workers: Number of worker threads.
-        waits_for_device: Whether a pass waits for another device, such as a GPU, in time that is not the processor's; then
-            no pass counts as short.
+        waits_for_device: Whether a pass waits for another device, such as a GPU; then no pass counts as short, because
+            that time is not the processor's.
     """
 
     def __init__(self, workers: int, *, waits_for_device: bool = False) -> None:

@@ -17,7 +17,7 @@ from embedfleet.types import ReplicaState
 
 _ACTIVE = ReplicaState.ACTIVE  # a name is cheaper to look up than a member of an enum
 _GOOD_PROBES = 2  # good probes in a row until an ejected replica serves again
-_COMPARED: Final = 64  # replicas that are compared for one request
+_COMPARED: Final = 64  # least replicas that are compared for one request
 _REFUSALS = 16  # refusals of requests in a row until a replica is probed; it has no reason to refuse a probe
 _SILENT = "silent for longer than predicted"
 CLOSED = "closed its connections, and may be another process"
@@ -48,7 +48,7 @@ class Pool:
         self.unserved_since = inf
         self._served_since = -inf  # time since which at least one replica serves
         self._limits = limits
-        self._next_compared = 0  # index in `serving`
+        self._sample = 0  # number of the last sample
 
     def silent(self, now: float) -> list[Replica]:
         """Return the replicas, in any state, that keep a client waiting for longer than predicted."""
@@ -102,18 +102,18 @@ class Pool:
         return commands
 
     def place_online(self, chunk: Chunk, now: float) -> Replica | None:
-        """Choose a replica for online work: the first to finish it, in a large pool of the next few in turn.
+        """Choose a replica for online work: the first to finish it, in a large pool the first of a sample.
 
-        The best of so few finishes hardly later than the best of all, and is chosen in a fraction of the time. If none
-        of them has room, the whole pool is searched.
+        The best of 64 finishes hardly later than the best of all, and is chosen in a fraction of the time. Samples take
+        turns, and each is spread over the whole pool, because replicas of a kind often stand together. If none of the
+        sample has room, all are compared.
         """
         serving = self.serving
-        if len(serving) <= _COMPARED:
+        samples = len(serving) // _COMPARED
+        if samples < 2:
             return place_online(serving, chunk, now)
-        start = self._next_compared % len(serving)
-        self._next_compared = start + _COMPARED
-        compared = serving[start : start + _COMPARED]
-        found = place_online(compared + serving[: _COMPARED - len(compared)], chunk, now)
+        self._sample = (self._sample + 1) % samples
+        found = place_online(serving[self._sample :: samples], chunk, now)
         return found if found is not None else place_online(serving, chunk, now)
 
     def drain(self, name: str) -> list[Command]:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from embedfleet.control.balancers.gateway import GatewayBalancer
+from embedfleet.control.drivers.code_path import CodePath
 from embedfleet.control.drivers.listeners import Listeners
 from embedfleet.control.drivers.process import ProcessDriver
 from embedfleet.control.host.log_files import LogFiles
@@ -60,7 +61,7 @@ async def serving(
     """One replica that is a process, and a gateway that is only its admin socket and a process that waits."""
     folder, log_files, gateway = logs / "run", LogFiles(logs), FakeGateway()
     folder.mkdir()
-    driver = ProcessDriver(log_files, ROOT, os.environ | environment, Listeners({}), COMMAND)
+    driver = ProcessDriver(log_files, ROOT, CodePath(os.environ | environment, None), Listeners({}), COMMAND)
     plan = [
         ProcessSpec("s-gateway", "s", "balancer", ("answers",), str(folder / "s.sock")),
         ProcessSpec("s-0", "s", "replica", (mode,)),
