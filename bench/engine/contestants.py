@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -14,10 +13,9 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from bench.measuring.process import free_port
+from bench.measuring.process import answers, end, free_port
 from bench.measuring.versions import environment
 from embedfleet.engine.model.builtin import builtin_model
-from embedfleet.http.client import fetch
 
 _START_S, _STOP_S = 180.0, 30.0
 _APP = Path(__file__).parent / "sentence_transformers_app.py"
@@ -143,22 +141,9 @@ def _running(
             stderr=log,
         )
         try:
-            if not _answers(f"http://127.0.0.1:{port}/health", process):
+            if not answers(f"http://127.0.0.1:{port}/health", process, _START_S):
                 log.seek(0)
                 raise RuntimeError(f"{name} did not start:\n{log.read().decode(errors='replace')[-2000:]}")
             yield Server(name, f"http://127.0.0.1:{port}{path}", key, process.pid)
         finally:
-            process.terminate()
-            process.wait(_STOP_S)
-
-
-def _answers(url: str, process: "subprocess.Popen[bytes]") -> bool:
-    """Whether a server answers with 200 before its process ends or the time is up."""
-    deadline = time.monotonic() + _START_S
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if asyncio.run(fetch(url, timeout_s=5)).status == 200:
-                return True
-        except Exception:  # noqa: BLE001 - any error means that it does not answer yet
-            time.sleep(0.02)
-    return False
+            end(process)

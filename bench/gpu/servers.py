@@ -1,19 +1,16 @@
 """Model servers on one device: our engine's, and TEI's where its program or its image is installed."""
 
-import asyncio
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from bench.engine.contestants import Server
-from bench.measuring.process import free_port
-from embedfleet.http.client import fetch
+from bench.measuring.process import answers, end, free_port
 
 _TEI = "text-embeddings-router"
 _IMAGE = "ghcr.io/huggingface/text-embeddings-inference"
@@ -81,27 +78,10 @@ def _running(name: str, command: Sequence[str], start_s: float) -> Iterator[Serv
             stderr=log,
         )
         try:
-            if not _answers(f"http://127.0.0.1:{port}/health", process, start_s):
+            if not answers(f"http://127.0.0.1:{port}/health", process, start_s):
                 log.seek(0)
                 said = log.read().decode(errors="replace").strip().splitlines()
                 raise RuntimeError(f"{name} did not start within {start_s:.0f} s: {said[-1] if said else 'no output'}")
             yield Server(name, f"http://127.0.0.1:{port}/embed", "inputs", process.pid)
         finally:
-            process.terminate()
-            try:
-                process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _answers(url: str, process: "subprocess.Popen[bytes]", start_s: float) -> bool:
-    """Whether a server answers with 200 before its process ends or the time is up."""
-    deadline = time.monotonic() + start_s
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if asyncio.run(fetch(url, timeout_s=5)).status == 200:
-                return True
-        except Exception:  # noqa: BLE001 - any error means that it does not answer yet
-            time.sleep(0.05)
-    return False
+            end(process)

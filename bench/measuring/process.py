@@ -1,12 +1,17 @@
 """Processes of a benchmark, each pinned to one core."""
 
+import asyncio
 import os
 import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
+
+from embedfleet.errors import UpstreamError
+from embedfleet.http.client import fetch
 
 _START_S, _STOP_S = 60.0, 15.0
 _NICE = -10  # above the machine's other work, where that is allowed
@@ -29,6 +34,28 @@ def on_core(core: int) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+def answers(url: str, process: "subprocess.Popen[bytes]", start_s: float) -> bool:
+    """Whether a server answers with 200 before its process ends or the time is up."""
+    deadline = time.monotonic() + start_s
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if asyncio.run(fetch(url, timeout_s=5)).status == HTTPStatus.OK:
+                return True
+        except UpstreamError:  # it does not listen yet
+            time.sleep(0.02)
+    return False
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """End a process, by force if it does not end when told."""
+    process.terminate()
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def free_port() -> int:
@@ -54,12 +81,7 @@ def pinned(
     try:
         yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
         if process.stdout is not None:
             process.stdout.close()
 

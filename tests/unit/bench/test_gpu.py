@@ -87,11 +87,12 @@ def test_a_step_that_fails_keeps_its_rows_and_its_last_line(tmp_path, monkeypatc
 
 
 STUCK = """
-import signal, subprocess, sys, time
+import signal, subprocess, sys
 child = subprocess.Popen([sys.executable, "-c", "import signal\\nsignal.pause()"])
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print('{"child": %d}' % child.pid, flush=True)
-time.sleep(600)
+while True:
+    signal.pause()
 """
 
 

@@ -105,64 +105,63 @@ class ByDefinition(VariableLength):
         return mixed[0].transpose(0, 1)
 
 
-class TorchFlash(VariableLength):
-    """PyTorch's own flash attention (`torch.nn.attention.varlen`), in half precision.
+class Flash(VariableLength):
+    """Flash attention of some library, in half precision."""
+
+    _run: Callable[..., Any]  # the library's function
+
+    @override
+    def computes(self, attention: Attention) -> bool:
+        return attention.bias is None and attention.head_size % 8 == 0 and attention.head_size <= _WIDEST_HEAD
+
+    @override
+    def __call__(
+        self, query: Values, key: Values, value: Values, *, boundaries: Values, longest: int, attention: Attention
+    ) -> Values:
+        parts = (query, key, value, boundaries, boundaries, longest, longest)
+        mixed: Values = self._run(*parts, window_size=_reach(attention), **self._options(attention))
+        return mixed
+
+    @abstractmethod
+    def _options(self, attention: Attention) -> dict[str, bool]:
+        """Options of the library's function for an attention, besides the window."""
+
+
+class TorchFlash(Flash):
+    """PyTorch's own flash attention (`torch.nn.attention.varlen`).
 
     Raises:
-        ModuleNotFoundError: This PyTorch does not have it.
-        NotImplementedError: This PyTorch has a version without windows or grouped heads.
+        ImportError: This PyTorch does not have it, or has a version without windows or grouped heads.
     """
 
     name = "torch.nn.attention.varlen"
 
     def __init__(self) -> None:
-        self._run: Callable[..., Any] = importlib.import_module("torch.nn.attention.varlen").varlen_attn
+        self._run = importlib.import_module("torch.nn.attention.varlen").varlen_attn
         missing = {"window_size", "enable_gqa"} - set(inspect.signature(self._run).parameters)
         if missing:
-            raise NotImplementedError(f"PyTorch {torch.__version__} has no {', '.join(sorted(missing))}")
+            raise ImportError(f"PyTorch {torch.__version__} has no {', '.join(sorted(missing))}")
 
     @override
-    def computes(self, attention: Attention) -> bool:
-        return _is_flash(attention)
-
-    @override
-    def __call__(
-        self, query: Values, key: Values, value: Values, *, boundaries: Values, longest: int, attention: Attention
-    ) -> Values:
-        mixed: Values = self._run(
-            *(query, key, value, boundaries, boundaries, longest, longest),
-            window_size=_reach(attention),
-            enable_gqa=attention.heads != attention.key_heads,
-        )
-        return mixed
+    def _options(self, attention: Attention) -> dict[str, bool]:
+        return {"enable_gqa": attention.heads != attention.key_heads}
 
 
-class FlashPackage(VariableLength):
-    """The package flash-attn, in half precision.
+class FlashPackage(Flash):
+    """The package flash-attn.
 
     Raises:
-        ModuleNotFoundError: It is not installed.
+        ImportError: It is not installed.
     """
 
     name = "flash_attn"
 
     def __init__(self) -> None:
-        self._run: Callable[..., Any] = importlib.import_module("flash_attn").flash_attn_varlen_func
+        self._run = importlib.import_module("flash_attn").flash_attn_varlen_func
 
     @override
-    def computes(self, attention: Attention) -> bool:
-        return _is_flash(attention)
-
-    @override
-    def __call__(
-        self, query: Values, key: Values, value: Values, *, boundaries: Values, longest: int, attention: Attention
-    ) -> Values:
-        mixed: Values = self._run(
-            *(query, key, value, boundaries, boundaries, longest, longest),
-            causal=attention.is_causal,
-            window_size=_reach(attention),
-        )
-        return mixed
+    def _options(self, attention: Attention) -> dict[str, bool]:
+        return {"causal": attention.is_causal}
 
 
 class TorchEfficient(VariableLength):
@@ -238,10 +237,6 @@ def _worst_difference(kernel: VariableLength, device: torch.device, dtype: torch
         difference = float((found.float() - wanted).abs().max())
         worst = max(worst, math.inf if math.isnan(difference) else difference)
     return worst
-
-
-def _is_flash(attention: Attention) -> bool:
-    return attention.bias is None and attention.head_size % 8 == 0 and attention.head_size <= _WIDEST_HEAD
 
 
 def _reach(attention: Attention) -> tuple[int, int]:
