@@ -34,7 +34,8 @@ class Watched:
         sent_at = self.clock.now
 
         def answered(_):
-            self.cycle.answer(sent_at, self.clock.now, self.chunks.items())
+            if self.cycle.ends_batch(sent_at, self.clock.now):
+                self.cycle.start_next(self.clock.now, self.chunks.items())
             del self.chunks[sent_at]
             self.cycle.take_off(tokens, sent_at, self.clock.now)
 

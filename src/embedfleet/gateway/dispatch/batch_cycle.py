@@ -101,13 +101,12 @@ class BatchCycle:
             self.queued = max(0, self.queued - tokens)
         self._is_predicted = False
 
-    def answer(self, sent_at: float, now: float, left: Iterable[tuple[float, int]]) -> None:
-        """Note an answer: the batch of its chunk has ended.
+    def ends_batch(self, sent_at: float, now: float) -> bool:
+        """Note an answer, and return whether it is the first of its batch; then `start_next` must follow.
 
         Args:
-            sent_at: Time at which the chunk was sent.
+            sent_at: Time at which the answered chunk was sent.
             now: Time in seconds.
-            left: Time of the send and tokens of each chunk that the replica still has, oldest first.
         """
         is_same_batch = now - self._started_at < _SAME_BATCH * self._pace.batch_s
         if sent_at <= self._done_until:
@@ -115,11 +114,11 @@ class BatchCycle:
                 self._evidence = min(_MOST_EVIDENCE, self._evidence + 1)
                 self._started_at = now
                 self._is_predicted = False
-            return
+            return False
         if is_same_batch and self._done_until:  # a batch that was formed ahead would take longer
             self._evidence = max(1 - _MOST_EVIDENCE, self._evidence - 1)
         self._done_until = max(self._run_until, sent_at)
-        self._start_next(now, left)
+        return True
 
     def shift_time(self, seconds: float) -> None:
         """Shift all times forward by a period in which the gateway read nothing."""
@@ -129,8 +128,13 @@ class BatchCycle:
         self._formed_until += seconds
         self._is_predicted = False
 
-    def _start_next(self, now: float, left: Iterable[tuple[float, int]]) -> None:
-        """Start the next batch, and form one from the queue if the replica forms them ahead."""
+    def start_next(self, now: float, left: Iterable[tuple[float, int]]) -> None:
+        """Start the next batch, and form one from the queue if the replica forms them ahead.
+
+        Args:
+            now: Time in seconds.
+            left: Time of the send and tokens of each chunk that the replica still has, oldest first.
+        """
         is_ahead, most = self._evidence > 0, self.batch_tokens
         formed_until = self._formed_until
         self._started_at = now

@@ -195,24 +195,25 @@ class Replica:
 
     def take(self, chunk: Chunk, now: float) -> float:
         """Add a chunk that is being sent; return the predicted seconds until its answer."""
-        pace = self.pace
-        work = pace.token_s * chunk.tokens
-        computed_s = self.cycle.seconds_until(chunk.tokens, now, grows=False)
+        pace, tokens = self.pace, chunk.tokens
+        work = pace.token_s * tokens
+        expected_s = work + pace.batch_s
         if not self.tokens:
-            self.free_at = now + work + pace.batch_s
+            self.free_at = now + expected_s
         else:
             start = max(now, self.free_at)
-            self.free_at = start + work if chunk.is_online else start + work + pace.batch_s
-        self.tokens += chunk.tokens
+            self.free_at = start + work if chunk.is_online else start + expected_s
+            expected_s = max(self.free_at - now, self.cycle.seconds_until(tokens, now, grows=False))
+        self.tokens += tokens
         self.texts += chunk.texts
         if chunk.is_online:
             self.online_chunks += 1
         else:
             self.bulk_chunks += 1
-        self.cycle.add(chunk.tokens, now)
+        self.cycle.add(tokens, now)
         self.chunks[chunk] = now
         self.sent += 1
-        return max(self.free_at - now, computed_s)
+        return expected_s
 
     def lose(self, chunk: Chunk, now: float) -> None:
         """Stop counting a chunk that hangs while others are answered, so that its share of the window is used again."""
@@ -245,8 +246,9 @@ class Replica:
 
     def answered(self, chunk: Chunk, now: float) -> None:
         """Note that a chunk was computed, before it is dropped: its batch has ended."""
-        left = ((sent_at, other.tokens) for other, sent_at in self.chunks.items() if other not in self.lost)
-        self.cycle.answer(self.chunks[chunk], now, left)
+        if self.cycle.ends_batch(self.chunks[chunk], now):
+            lost = self.lost
+            self.cycle.start_next(now, [(at, one.tokens) for one, at in self.chunks.items() if one not in lost])
 
     def shift_time(self, seconds: float) -> None:
         """Shift all times forward by a period in which the gateway read nothing."""
