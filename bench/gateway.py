@@ -174,13 +174,11 @@ def _answers() -> str:
     return " ".join(f"{length} '[[{'],['.join(['$v'] * count)}]]';" for length, count in texts.items())
 
 
-def start_ours(
-    stack: ExitStack, ports: list[int], name: str, compiled: Path | None, *flags: str, members: int = 0
-) -> Proxy:
-    """Start our gateway, interpreted or compiled, with a replica for each port or with a number of members."""
+def start_ours(stack: ExitStack, ports: list[int], name: str, compiled: Path | None, *flags: str) -> Proxy:
+    """Start our gateway, interpreted or compiled, with a replica for each port; ports may be repeated."""
     port = free_port()
-    named = [f"m{number}=http://127.0.0.1:{ports[number % len(ports)]}" for number in range(members)]
-    replicas = [part for one in named or [f"http://127.0.0.1:{at}" for at in ports] for part in ("--replica", one)]
+    named = [f"m{number}=http://127.0.0.1:{at}" for number, at in enumerate(ports)]
+    replicas = [part for replica in named for part in ("--replica", replica)]
     command = [sys.executable, "-m", "embedfleet", "gateway", *replicas, "--log-level", "warning"]
     command += ["--host", "127.0.0.1", "--port", str(port), *flags]
     return Proxy(name, stack.enter_context(running(PROXY_CORE, command, compiled)), port)

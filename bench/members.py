@@ -25,9 +25,9 @@ def measure(rounds: int, compiled: Path | None) -> dict[int, list[float]]:
     """CPU time per request, in microseconds, of each round, by number of members."""
     found: dict[int, list[float]] = defaultdict(list)
     with backend() as (_, ports, lua), ExitStack() as stack:
-        flags = ("--coalesce", "false")
         proxies = {
-            many: start_ours(stack, ports, f"{many} members", compiled, *flags, members=many) for many in _MEMBERS
+            many: start_ours(stack, (ports * many)[:many], f"{many} members", compiled, "--coalesce", "false")
+            for many in _MEMBERS
         }
         for proxy in proxies.values():
             wait_for(proxy, request_bytes("/embed", {"inputs": "ready"}))

@@ -41,6 +41,13 @@ def test_the_benchmark_of_the_cache_prints_what_a_hit_costs_and_what_hits_save()
 
 
 @pytest.mark.skipif(not (shutil.which("nginx") and shutil.which("wrk")), reason="nginx and wrk are not installed")
+def test_the_benchmark_of_members_prints_what_more_of_them_cost():
+    result = last_line("bench.members", "--rounds", "1")
+    assert set(result["cpu_us"]) == {"2", "64", "1024"}
+    assert min(result["ratios"].values()) > 0
+
+
+@pytest.mark.skipif(not (shutil.which("nginx") and shutil.which("wrk")), reason="nginx and wrk are not installed")
 def test_the_gateways_benchmark_holds_two_versions_against_each_other():
     result = last_line("bench.gateway", "--before", ROOT, "--quick", "--only", "gateway")
     assert set(result["figures"]) == {"gateway_us", "gateway_alone_us", "gateway_alone_p50_us"}
